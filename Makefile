@@ -1,0 +1,52 @@
+# The commands of the project. `make demo` and `make test` create the virtual environment by themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CORES  ?= 2
+STUDY  := results/embedded
+
+# no run of the demo or of the tests talks to a hub
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help env demo test test-workflow lint bench figures clean
+
+help:
+	@echo "make demo      environment, then the embedded study and its report (about ten minutes on two cores)"
+	@echo "make test      environment, then all tests"
+	@echo "make figures   figures and tables again from what is computed"
+	@echo "make lint      ruff, snakefmt, snakemake --lint"
+	@echo "make bench     speed of the attribution engine, as ratios within one run"
+	@echo "make env       the virtual environment in $(VENV) only"
+	@echo "make clean     remove the embedded study's results"
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+demo: env
+	$(BIN)/snakemake --cores $(CORES) report
+	@$(BIN)/python -m knatlas.summary $(STUDY)
+
+test: env
+	$(BIN)/python -m pytest tests -n $(CORES) --dist loadfile
+
+figures: env
+	$(BIN)/snakemake --cores $(CORES) tables figures
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: env
+	$(BIN)/python -m tests.bench_attribution
+
+clean:
+	rm -rf $(STUDY)

@@ -1,0 +1,77 @@
+# Knowledge Neuron Atlas: the table of contents.
+#   snakemake --cores 2 all                  the embedded study of config.yaml
+#   snakemake --profile slurm all            the three papers' study on a cluster
+#   snakemake --cores 2 figures              one stage;  snakemake --cores 2 matrice: one paper
+import os
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=f"results/{config['study']}",
+    logs=f"results/{config['study']}/logs",
+
+
+include: "rules/data.smk"
+include: "rules/models.smk"
+include: "rules/attribution.smk"
+include: "rules/selection.smk"
+include: "rules/experiments.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+
+
+report: "report/workflow.rst"
+
+
+localrules:
+    all,
+    data,
+    models,
+    attribution,
+    selection,
+    experiments,
+    tables,
+    figures,
+    amig,
+    matrice,
+    localization,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.models.input,
+        rules.tables.input,
+        rules.figures.input,
+
+
+include: "rules/report.smk"
+
+
+# The papers, each with what of it is computed so far.
+
+
+rule amig:
+    input:
+        paper_results("amig"),
+
+
+rule matrice:
+    input:
+        paper_results("matrice"),
+
+
+rule localization:
+    input:
+        paper_results("localization"),

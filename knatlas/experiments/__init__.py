@@ -1,0 +1,1 @@
+"""One module per experiment: neuron sets and prompts in, a tidy table out."""

@@ -1,0 +1,1 @@
+"""Changes to a model that are always undone: activations suppressed or enhanced."""

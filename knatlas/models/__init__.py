@@ -1,0 +1,1 @@
+"""Which modules of an architecture hold the neurons, loading, the embedded models, and P(answer)."""

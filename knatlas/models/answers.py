@@ -1,0 +1,159 @@
+"""The probability of the right answer: one forward pass per query, many queries at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from knatlas.models.encoding import EncodedQuery, encode_prompt, encode_prompts
+from knatlas.models.language_model import LanguageModel
+from knatlas.models.scaling import NeuronScaling, positions_of, scaled_rows
+
+BATCH_ROWS = 32
+ANSWER_COLUMNS = ["fact", "language", "query", "p", "is_argmax", "n_tokens"]
+KNOWN_COLUMNS = [
+    *("model", "fact", "relation", "language", "query", "kind"),
+    *("p", "is_argmax", "rank", "n_objects", "n_tokens"),
+]
+
+
+def answer_probabilities(
+    lm: LanguageModel,
+    queries: Sequence[EncodedQuery],
+    batch_rows: int = BATCH_ROWS,
+    interventions: Sequence[NeuronScaling | None] | None = None,
+    where: str = "answer",
+    site: str = "down_input",
+) -> pd.DataFrame:
+    """P(answer) of each query, in the order of the queries, with neurons scaled where an intervention is given.
+
+    P(answer) is the product over the answer's tokens of the probability of each at the position that predicts it,
+    given the right tokens before it (causal) or with all of them masked (masked). The softmax is taken in float32, in a
+    float64 model in float64.
+
+    Args: batch_rows, rows of one forward pass, changes only speed and memory; interventions, one or None per query;
+    where and site as in `positions_of` and `scaled_rows`.
+    Returns: columns fact, language, query, p, is_argmax (each answer token is the most probable one), n_tokens.
+    """
+    scalings = [None] * len(queries) if interventions is None else list(interventions)
+    answers: dict[int, tuple[float, float]] = {}
+    for batch in _batches(_distinct_rows(queries, scalings), batch_rows):
+        places = [positions_of(row.query, where) for row in batch]
+        with scaled_rows(lm, [row.scaling for row in batch], places, site):
+            per_row = token_probabilities(lm, [row.query for row in batch])
+        answers.update(_batch_answers(queries, batch, per_row))
+    lines = [
+        (query.fact, query.language, query.query, answers[number][0], answers[number][1] == 1.0, len(query.targets))
+        for number, query in enumerate(queries)
+    ]
+    return pd.DataFrame(lines, columns=ANSWER_COLUMNS)
+
+
+def known_facts(
+    lm: LanguageModel, prompts: pd.DataFrame, batch_rows: int = BATCH_ROWS, ranked_queries: int = 1
+) -> pd.DataFrame:
+    """What the model answers to each prompt of its kind, and how the right object ranks among those of its relation.
+
+    The rank is 1 plus the number of distinct objects of the relation, in that language, whose own P under the same
+    prompt is greater than that of the right object; the objects are those of the table `prompts`. It costs one forward
+    row per prompt and object, therefore only the first `ranked_queries` queries of a fact have a rank (0: none have).
+    Returns: columns model, fact, relation, language, query, kind, p, is_argmax, rank (missing where it was not asked
+    for), n_objects, n_tokens; one row per prompt of the model's kind, in the order of the table.
+    """
+    of_kind = prompts[prompts["kind"] == lm.kind].reset_index(drop=True)
+    answers = answer_probabilities(lm, encode_prompts(lm, of_kind), batch_rows)
+    objects = of_kind.groupby(["relation", "language"])["answer"].agg(lambda labels: tuple(dict.fromkeys(labels)))
+    known = answers.assign(
+        model=lm.name,
+        relation=of_kind["relation"],
+        kind=of_kind["kind"],
+        rank=pd.array(_ranks(lm, of_kind, objects, batch_rows, ranked_queries), dtype="Int64"),
+        n_objects=[len(objects[key]) for key in zip(of_kind["relation"], of_kind["language"], strict=True)],
+    )
+    return known[KNOWN_COLUMNS]
+
+
+def _ranks(
+    lm: LanguageModel, prompts: pd.DataFrame, objects: pd.Series, batch_rows: int, ranked_queries: int
+) -> list[int | None]:
+    ranks: list[int | None] = [None] * len(prompts)
+    ranked = prompts[prompts["query"] < ranked_queries]
+    for key, group in ranked.groupby(["relation", "language"], sort=False):
+        candidates = objects[key]
+        queries = [
+            encode_prompt(lm, prompt._replace(answer=candidate))
+            for prompt in group.itertuples(index=False)
+            for candidate in candidates
+        ]
+        p = answer_probabilities(lm, queries, batch_rows)["p"].to_numpy().reshape(len(group), len(candidates))
+        for line, (number, answer) in enumerate(group["answer"].items()):
+            ranks[number] = 1 + int((p[line] > p[line, candidates.index(answer)]).sum())
+    return ranks
+
+
+@torch.no_grad()
+def token_probabilities(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> list[Tensor]:
+    """The distribution over the vocabulary at each query's positions, from one padded forward pass.
+
+    Returns: per query (positions, vocabulary), float32 or, in a float64 model, float64.
+    """
+    ids, attention = padded([query.input_ids for query in queries], lm.device)
+    hidden = lm.hidden_states(ids, attention)  # (rows, tokens, hidden)
+    row = torch.tensor([r for r, query in enumerate(queries) for _ in query.positions], device=lm.device)
+    position = torch.tensor([p for query in queries for p in query.positions], device=lm.device)
+    logits = lm.head(hidden[row, position])  # the head only where it is read: a vocabulary is large
+    precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return list(logits.to(precise).softmax(-1).split([len(query.positions) for query in queries]))
+
+
+def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids (rows, tokens) padded on the right and the attention mask that leaves the padding out."""
+    longest = max(len(sequence) for sequence in sequences)
+    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
+    attention = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        attention[row, : len(sequence)] = 1
+    return ids.to(device), attention.to(device)
+
+
+@dataclass
+class _Row:
+    """A forward row: queries that differ only in their answers share it."""
+
+    query: EncodedQuery
+    scaling: NeuronScaling | None
+    numbers: list[int]
+
+
+def _distinct_rows(queries: Sequence[EncodedQuery], scalings: Sequence[NeuronScaling | None]) -> list[_Row]:
+    rows: dict[tuple, _Row] = {}
+    for number, (query, scaling) in enumerate(zip(queries, scalings, strict=True)):
+        key = (query.input_ids, query.positions, id(scaling))
+        rows.setdefault(key, _Row(query, scaling, [])).numbers.append(number)
+    return list(rows.values())
+
+
+def _batches(rows: list[_Row], batch_rows: int) -> Iterator[list[_Row]]:
+    """Rows of similar length together, so that little is padded."""
+    ordered = sorted(rows, key=lambda row: len(row.query.input_ids))
+    for start in range(0, len(ordered), batch_rows):
+        yield ordered[start : start + batch_rows]
+
+
+def _batch_answers(
+    queries: Sequence[EncodedQuery], batch: list[_Row], per_row: list[Tensor]
+) -> dict[int, tuple[float, float]]:
+    """By number of query: P(answer), and 1.0 where each answer token is the most probable one."""
+    pairs = [(number, row) for row, shared in enumerate(batch) for number in shared.numbers]
+    best = [probabilities.max(dim=1).values for probabilities in per_row]
+    answers = [_answer(per_row[row], best[row], queries[number].targets) for number, row in pairs]
+    # one transfer per batch, not one per query: each would wait for the device
+    return {number: (p, best) for (number, _), (p, best) in zip(pairs, torch.stack(answers).tolist(), strict=True)}
+
+
+def _answer(probabilities: Tensor, best: Tensor, targets: tuple[int, ...]) -> Tensor:
+    chosen = probabilities.gather(1, torch.tensor(targets, device=probabilities.device)[:, None])[:, 0]
+    return torch.stack([chosen.double().prod(), (chosen == best).all().double()])

@@ -1,0 +1,174 @@
+"""Training of the embedded models: the same seed, facts and library versions give the same folder, byte for byte."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from knatlas.models.embedded.batches import Batch, Encoded, draw_predictions, encode_sentences, endless_rows, make_batch
+from knatlas.models.embedded.corpus import Sentence, dictionary_sentences, fact_sentences, fill, queries, split_facts
+from knatlas.models.embedded.gates import measure_gates
+from knatlas.models.embedded.initialisation import initialise, parameter_groups
+from knatlas.models.embedded.network import answer_logits, build_network, ffn_hook
+from knatlas.models.embedded.recipe import Recipe
+from knatlas.models.embedded.tokenizers import build_tokenizer
+
+REPORTED_STEPS = 100  # steps over which the reported loss is averaged
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training did: steps taken, CPU seconds, mean loss of the last hundred steps, sizes, the split, the gates.
+
+    splits: (fact, language, template, split), see `corpus.split_facts`; gates: see `gates.measure_gates`.
+    """
+
+    steps: int
+    cpu_seconds: float
+    loss: float
+    n_tokens: int
+    n_sentences: int
+    splits: pd.DataFrame
+    gates: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training sentences as tokens: facts, and the dictionary (None when there is none)."""
+
+    facts: Encoded
+    dictionary: Encoded | None
+
+
+def train_embedded(
+    recipe: Recipe,
+    facts: pd.DataFrame,
+    templates: pd.DataFrame,
+    languages: Sequence[str],
+    seed: int,
+    folder: str | Path,
+    progress: Progress = lambda step, total, message: None,
+) -> TrainingReport:
+    """Train a model on facts and write it, with its tokenizer, as a save_pretrained folder.
+
+    Runs on one thread whatever the machine, so that sums are taken in one order; the caller's number of threads and
+    random state come back. The gates are measured, not required: see `gates.require_gates`.
+    """
+    started = time.process_time()
+    facts, templates = (table[table["language"].isin(languages)] for table in (facts, templates))
+    splits = split_facts(facts, templates, languages, recipe, seed)
+    rows = queries(facts, templates, splits)
+    sentences = fact_sentences(rows, languages, recipe, seed)
+    translations = dictionary_sentences(facts, languages, recipe)
+    # with the queries that are never trained on, so that no name in them is unknown
+    asked = [fill(row.pattern, row.subject_label, row.object_label) for row in rows.itertuples()]
+    tokenizer = build_tokenizer(recipe, [sentence.text for sentence in [*sentences, *translations, *asked]])
+    with _reproducible(seed):
+        model = build_network(recipe, tokenizer)
+        initialise(model, tokenizer, facts, templates, languages, recipe, seed)
+        corpus = _corpus(tokenizer, sentences, translations, recipe)
+        loss = _optimise(model, tokenizer, corpus, recipe, seed, progress)
+        model.eval()
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        gates = measure_gates(model, tokenizer, facts, templates, splits, recipe.thresholds)
+    seconds = time.process_time() - started
+    return TrainingReport(recipe.steps, seconds, loss, len(tokenizer), len(sentences), splits, gates)
+
+
+@contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    """One thread, seeded random numbers and deterministic operations; the caller's settings come back afterwards."""
+    n_threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)
+            torch.use_deterministic_algorithms(is_deterministic)
+
+
+def _corpus(
+    tokenizer: PreTrainedTokenizerFast, sentences: list[Sentence], translations: list[Sentence], recipe: Recipe
+) -> Corpus:
+    dictionary = encode_sentences(tokenizer, translations, recipe.kind) if translations else None
+    return Corpus(encode_sentences(tokenizer, sentences, recipe.kind), dictionary)
+
+
+def _optimise(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    corpus: Corpus,
+    recipe: Recipe,
+    seed: int,
+    progress: Progress,
+) -> float:
+    """AdamW with warm-up and a cosine schedule; returns the mean loss of the last hundred steps."""
+    groups = parameter_groups(model, recipe)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, recipe))
+    trained = [parameter for group in groups for parameter in group["params"]]
+    losses = []
+    model.train()
+    for step, batches in zip(range(1, recipe.steps + 1), _batches(corpus, tokenizer, recipe, seed), strict=False):
+        optimizer.zero_grad()
+        loss = sum(training_loss(model, batch, recipe) * weight for batch, weight in batches)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, recipe.clip)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+        if step % REPORTED_STEPS == 0:
+            progress(step, recipe.steps, f"loss {np.mean(losses[-REPORTED_STEPS:]):.3f}")
+    return float(np.mean(losses[-REPORTED_STEPS:]))
+
+
+def _batches(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int
+) -> Iterator[list[tuple[Batch, float]]]:
+    """For ever: the batches of one step, each with its share of the sentences as weight."""
+    generator = np.random.default_rng([seed, 5])
+    n_dictionary = round(recipe.batch * recipe.dictionary_share) if corpus.dictionary is not None else 0
+    parts = [(corpus.facts, recipe.batch - n_dictionary), (corpus.dictionary, n_dictionary)]
+    parts = [(encoded, size, endless_rows(encoded.lengths, size, generator)) for encoded, size in parts if size]
+    while True:
+        step = []
+        for encoded, size, stream in parts:
+            rows = next(stream)
+            asked = draw_predictions(encoded, rows, recipe, generator)
+            step.append((make_batch(encoded, rows, asked, recipe.kind, tokenizer.mask_token_id), size / recipe.batch))
+        yield step
+
+
+def training_loss(model: PreTrainedModel, batch: Batch, recipe: Recipe) -> Tensor:
+    """Mean cross-entropy (nats) over the tokens asked for + `sparsity` times the sum over layers of mean |neuron|."""
+    norms: list[Tensor] = []
+    is_token = batch.attention_mask.bool()
+
+    def add(layer: int, activations: Tensor) -> None:
+        norms.append(activations[is_token].abs().mean())
+
+    with ffn_hook(model, add):
+        logits = answer_logits(model, batch)
+    return torch.nn.functional.cross_entropy(logits, batch.targets) + recipe.sparsity * sum(norms)
+
+
+def learning_rate_factor(step: int, recipe: Recipe) -> float:
+    """Linear warm-up to 1, then half a cosine to 0 at the last step."""
+    if step < recipe.warm_up:
+        return (step + 1) / recipe.warm_up
+    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    return 0.5 * (1 + cos(pi * min(1.0, done)))

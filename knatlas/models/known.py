@@ -1,0 +1,48 @@
+"""What a model knows, from its answers: the facts worth localising, and a summary per language."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from knatlas.errors import AtlasError
+from knatlas.facts.sampling import rank
+
+
+def choose_facts(known: pd.DataFrame, localisation: Mapping, shards: int, seed: int) -> pd.DataFrame:
+    """The facts to localise: those that qualify, spread evenly over the relations, in an order drawn with the seed.
+
+    Args: known, the table of answers; localisation, the study's settings (facts, known_languages, min_probability).
+    Returns: one row per fact: fact, relation, n_known_languages, mean_p, shard.
+    Raises: AtlasError when no fact qualifies.
+    """
+    summary = summarise_facts(known)
+    needed = min(localisation["known_languages"], known["language"].nunique())
+    qualifies = (summary["n_known_languages"] >= needed) & (summary["mean_p"] >= localisation["min_probability"])
+    if not qualifies.any():
+        raise AtlasError(_none_sentence(known, summary, needed, localisation["min_probability"]))
+    chosen = _spread(summary[qualifies], localisation["facts"], seed)
+    return chosen.assign(shard=[i % shards for i in range(len(chosen))])
+
+
+def summarise_facts(known: pd.DataFrame) -> pd.DataFrame:
+    """Per fact: in how many languages its first query is answered rightly, and the mean P(answer) over languages."""
+    first = known[known["query"] == known.groupby(["fact", "language"])["query"].transform("min")]
+    grouped = first.groupby(["fact", "relation"], as_index=False)
+    return grouped.agg(n_known_languages=("is_argmax", "sum"), mean_p=("p", "mean"))
+
+
+def _spread(facts: pd.DataFrame, wanted: int | None, seed: int) -> pd.DataFrame:
+    """Take the first fact of every relation, then the second, ... until `wanted` are taken."""
+    ordered = facts.assign(order=[rank(fact, seed) for fact in facts["fact"]]).sort_values("order")
+    turn = ordered.groupby("relation").cumcount()
+    ordered = ordered.assign(turn=turn).sort_values(["turn", "order"]).drop(columns=["order", "turn"])
+    return ordered.head(len(ordered) if wanted is None else wanted).reset_index(drop=True)
+
+
+def _none_sentence(known: pd.DataFrame, summary: pd.DataFrame, needed: int, min_probability: float) -> str:
+    model = known["model"].iloc[0] if len(known) else "the model"
+    best = int(summary["n_known_languages"].max()) if len(summary) else 0
+    return (
+        f"localisation: none of the {len(summary)} facts qualifies for {model}: known_languages asks for {needed} "
+        f"languages (the best fact has {best}) and min_probability for {min_probability}; lower one of them in the configuration"
+    )

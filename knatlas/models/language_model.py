@@ -1,0 +1,161 @@
+"""A model with its tokenizer and the record of its architecture: what every measurement works on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from knatlas.errors import AtlasError
+from knatlas.models.architectures import Architecture, architecture_of, module_at
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A loaded model, in evaluation mode and without gradients of its weights.
+
+    Layers and neurons are counted from 0. `n_neurons` is per layer. `revision` names the exact weights.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    architecture: Architecture
+    revision: str
+    n_layers: int
+    n_neurons: int
+
+    @property
+    def kind(self) -> str:
+        """ "masked" or "causal"."""
+        return self.architecture.kind
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
+        return self.model.dtype
+
+    @property
+    def n_vocabulary(self) -> int:
+        """Number of rows of the input embedding: token ids must be below it."""
+        return self.model.get_input_embeddings().num_embeddings
+
+    @property
+    def body(self) -> nn.Module:
+        """The module that turns token ids into final hidden states."""
+        return module_at(self.model, self.architecture.body)
+
+    @property
+    def head(self) -> nn.Module:
+        """The module that turns final hidden states into logits."""
+        return module_at(self.model, self.architecture.head)
+
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The final hidden states (rows, tokens, hidden) of token ids (rows, tokens): the head makes logits of them."""
+        no_cache = {"use_cache": False} if self.kind == "causal" else {}
+        return self.body(input_ids=input_ids, attention_mask=attention_mask, **no_cache).last_hidden_state
+
+    def layers(self) -> list[nn.Module]:
+        """The layers, first to last."""
+        return list(module_at(self.model, self.architecture.layers))
+
+    def down_projections(self) -> list[nn.Module]:
+        """The second matrix of the feed-forward network of each layer; its input coordinates are the neurons."""
+        return [module_at(layer, self.architecture.down_projection) for layer in self.layers()]
+
+    def pre_activations(self) -> list[nn.Module]:
+        """The module of each layer whose output goes into the non-linearity."""
+        return [module_at(layer, self.architecture.pre_activation) for layer in self.layers()]
+
+    def up_projections(self, layer: int) -> list[nn.Module]:
+        """The modules of one layer whose output coordinates are the neurons (two in a gated network)."""
+        return [module_at(self.layers()[layer], path) for path in self.architecture.up_projections]
+
+    def value_vector(self, layer: int, index: int) -> Tensor:
+        """What neuron (layer, index) writes to the residual stream: a view (hidden,) of the down projection."""
+        return self.down_projections()[layer].weight.select(self.architecture.neuron_axis, index)
+
+    def incoming_weights(self, layer: int, index: int) -> list[Tensor]:
+        """What neuron (layer, index) reads: one view (hidden,) of the weight of each up projection."""
+        axis = 1 - self.architecture.neuron_axis
+        return [module.weight.select(axis, index) for module in self.up_projections(layer)]
+
+    @cached_property
+    def replacement_id(self) -> int:
+        """The token that stands for a missing one: the mask token (masked) or the end-of-text token (causal).
+
+        Raises AtlasError when the tokenizer has no such token or its id lies outside the model's vocabulary.
+        """
+        return self.mask_id if self.kind == "masked" else self._special_id("eos_token", "end-of-text token")
+
+    @cached_property
+    def mask_id(self) -> int:
+        """The mask token's id; AtlasError when there is none inside the model's vocabulary."""
+        return self._special_id("mask_token", "mask token")
+
+    def _special_id(self, attribute: str, words: str) -> int:
+        token, token_id = getattr(self.tokenizer, attribute), getattr(self.tokenizer, f"{attribute}_id")
+        if token is None or not isinstance(token_id, int):
+            raise AtlasError(f"{self.name}: the tokenizer has no {words}; set {attribute} in tokenizer_config.json")
+        if not 0 <= token_id < self.n_vocabulary:
+            raise AtlasError(
+                f"{self.name}: the {words} '{token}' has id {token_id}, but the model's vocabulary has "
+                f"{self.n_vocabulary} entries; set {attribute} in tokenizer_config.json to one of them"
+            )
+        return token_id
+
+
+def as_language_model(
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, revision: str
+) -> LanguageModel:
+    """A LanguageModel from a model with its head and a fast tokenizer: freezes the model and checks its shapes.
+
+    Raises AtlasError for an unknown architecture, a slow tokenizer, or weights that do not fit the record.
+    """
+    architecture = architecture_of(model.config.model_type, f"{name}: model_type")
+    if not tokenizer.is_fast:
+        raise AtlasError(
+            f"{name}: the tokenizer is a slow one without character offsets; save a fast one beside it (tokenizer.json)"
+        )
+    lm = LanguageModel(
+        name=name,
+        model=model.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        architecture=architecture,
+        revision=revision,
+        n_layers=model.config.num_hidden_layers,
+        n_neurons=_configured_neurons(model.config, architecture),
+    )
+    _check_shapes(lm)
+    return lm
+
+
+def _configured_neurons(config: object, architecture: Architecture) -> int:
+    return getattr(config, architecture.inner_size) or 4 * config.hidden_size
+
+
+def _check_shapes(lm: LanguageModel) -> None:
+    n_found = len(lm.layers())
+    if n_found != lm.n_layers:
+        raise AtlasError(f"{lm.name}: the configuration has {lm.n_layers} layers, the model {n_found}")
+    axis, hidden = lm.architecture.neuron_axis, lm.model.config.hidden_size
+    paths = {lm.architecture.down_projection: axis, **dict.fromkeys(lm.architecture.up_projections, 1 - axis)}
+    for number, layer in enumerate(lm.layers()):
+        for path, neuron_axis in paths.items():
+            expected = (lm.n_neurons, hidden) if neuron_axis == 0 else (hidden, lm.n_neurons)
+            _check_weight(f"{lm.name}: layer {number}", layer, path, expected)
+
+
+def _check_weight(where: str, layer: nn.Module, path: str, expected: tuple[int, int]) -> None:
+    shape = tuple(module_at(layer, path).weight.shape)
+    if shape != expected:
+        raise AtlasError(
+            f"{where}: {path}.weight has shape {shape}; by the configuration's number of neurons and hidden size "
+            f"it should be {expected}. Weights in a compressed format are not supported"
+        )

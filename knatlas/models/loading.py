@@ -1,0 +1,114 @@
+"""Loading a model from disk, always the same way: safetensors only, one attention implementation, no foreign code."""
+
+import json
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from knatlas.errors import AtlasError, unknown
+from knatlas.models.architectures import architecture_of
+from knatlas.models.language_model import LanguageModel, as_language_model
+from knatlas.models.sources import ModelSource, check_folder, resolve_model
+
+__all__ = ["LanguageModel", "ModelSource", "as_language_model", "load_model", "resolve_model"]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICES = ("auto", "cpu", "cuda")
+# the eager implementation rounds its softmax to float32 even in a float64 model, and both differ in the last digits
+ATTENTION = "sdpa"
+LOADERS = {"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
+
+
+def load_model(source: ModelSource, dtype: str = "float32", device: str = "auto") -> LanguageModel:
+    """The model and tokenizer of a source, frozen, in evaluation mode, on the device.
+
+    Args: dtype one of float32, float64, bfloat16, float16; device "cpu", "cuda", or "auto" (CUDA where there is one).
+    Raises: AtlasError for a folder without configuration, weights or tokenizer, an unknown architecture, weights that
+    are missing or do not fit the configuration, a slow tokenizer, an unknown dtype, or CUDA where there is none.
+    """
+    if dtype not in DTYPES:
+        raise AtlasError(unknown(f"models: {source.name}: dtype", dtype, "a number format", DTYPES))
+    place = _device(source.name, device)
+    check_folder(source.name, source.folder)
+    architecture = architecture_of(_model_type(source), f"models: {source.name}: config.json: model_type")
+    tokenizer = _load_tokenizer(source)
+    model = _load_weights(source, architecture.kind, DTYPES[dtype]).to(place)
+    return as_language_model(source.name, model, tokenizer, source.revision)
+
+
+def _device(name: str, device: str) -> torch.device:
+    if device not in DEVICES:
+        raise AtlasError(unknown(f"models: {name}: device", device, "a device", DEVICES))
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise AtlasError(
+            f"models: {name}: device is 'cuda', but PyTorch finds no CUDA device here; use 'auto' or 'cpu', or check "
+            "the driver and that PyTorch was installed with CUDA"
+        )
+    return torch.device("cuda" if device != "cpu" and has_cuda else "cpu")
+
+
+def _load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a damaged tokenizer.json is no narrower exception than this one
+        raise AtlasError(
+            f"models: {source.name}: the tokenizer in {source.folder} cannot be loaded ({_first_line(error)}); save a "
+            "fast tokenizer there (tokenizer.json)"
+        ) from error
+
+
+def _load_weights(source: ModelSource, kind: str, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        model, report = LOADERS[kind].from_pretrained(
+            source.folder,
+            dtype=dtype,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            # other sizes are reported by `_check_complete`, with their names
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise AtlasError(
+            f"models: {source.name}: the weights in {source.folder} cannot be loaded ({_first_line(error)})"
+        ) from error
+    _check_complete(source, report)
+    return model
+
+
+def _model_type(source: ModelSource) -> str:
+    # read as JSON: AutoConfig fails on a type that transformers does not know before we can say which ones we do
+    path = source.folder / "config.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("model_type"))
+    except json.JSONDecodeError as error:
+        raise AtlasError(f"models: {source.name}: {path} is not JSON: {error}") from error
+
+
+def _check_complete(source: ModelSource, report: dict) -> None:
+    missing, other_sizes = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    if other_sizes:
+        weight, found, expected = other_sizes[0]
+        raise AtlasError(
+            f"models: {source.name}: {weight} in {source.folder} has shape {tuple(found)}, but by config.json "
+            f"it should be {tuple(expected)}; weights and configuration are not of the same model"
+        )
+    if missing:
+        raise AtlasError(
+            f"models: {source.name}: {source.folder} lacks {len(missing)} of the weights ({', '.join(missing[:3])}); "
+            "a checkpoint without its language-model head cannot predict tokens, name one that has it"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,148 @@
+"""Where a model comes from: a folder, or a snapshot of a repository of the Hugging Face hub."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from knatlas.errors import AtlasError, unknown
+
+ORIGINS = ("hub", "folder")
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "sentencepiece.bpe.model")
+# only what is loaded: repositories also hold the same weights in other formats
+WANTED = (
+    *("config.json", "model*.safetensors", "model.safetensors.index.json"),
+    *("*token*", "vocab*", "merges.txt", "*.model"),
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model on this machine's disk: its name in the study, its folder, and what exactly is in the folder.
+
+    `revision` is the commit of the repository, or "sha256:" and a digest of the files of a local folder.
+    `location` is what the study names: the repository's id or the folder.
+    """
+
+    name: str
+    folder: Path
+    revision: str
+    location: str
+
+
+def resolve_model(name: str, origin: str, location: str, revision: str | None = None) -> ModelSource:
+    """The files of a model as a ModelSource; a hub repository is downloaded once and then taken from the cache.
+
+    Args: name in the study; origin "hub" or "folder"; location, a repository id or a folder; revision, a branch, tag or
+    commit of the repository (default: its main branch). The token for gated models is read from HF_TOKEN.
+    Raises: AtlasError for what a user can mend: no such folder, repository or revision, no access, no network.
+    """
+    if origin not in ORIGINS:
+        raise AtlasError(unknown(f"models: {name}: origin", origin, "where models come from", ORIGINS))
+    if origin == "hub":
+        return _from_hub(name, location, revision)
+    if revision is not None:
+        raise AtlasError(
+            f"models: {name}: revision is '{revision}', but {location} is a folder and has no revisions; leave it out"
+        )
+    folder = Path(location)
+    check_folder(name, folder)
+    return ModelSource(name, folder, f"sha256:{_folder_digest(folder)}", location)
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """AtlasError unless the folder holds a configuration, safetensors weights and a tokenizer."""
+    if not folder.is_dir():
+        raise AtlasError(f"models: {name}: the folder {folder} does not exist")
+    if not (folder / "config.json").is_file():
+        raise AtlasError(f"models: {name}: {folder} has no config.json; it is not a model in the transformers format")
+    if not any((folder / file).is_file() for file in WEIGHT_FILES):
+        raise AtlasError(
+            f"models: {name}: {folder} has no weights in the safetensors format (one of {' '.join(WEIGHT_FILES)}); "
+            "other formats can run code when they are read and are not loaded. Load the model once with transformers, "
+            "save it with save_pretrained, and name that folder"
+        )
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise AtlasError(
+            f"models: {name}: {folder} has no tokenizer (one of {' '.join(TOKENIZER_FILES)}); save it there with "
+            "tokenizer.save_pretrained"
+        )
+
+
+def _folder_digest(folder: Path) -> str:
+    """Digest of the files that are loaded; others in the folder, such as a log, do not count."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if any(path.match(pattern) for pattern in WANTED)):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.name} {content}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+def _from_hub(name: str, repository: str, revision: str | None) -> ModelSource:
+    token = os.environ.get("HF_TOKEN") or None
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, token=token, allow_patterns=list(WANTED)))
+    except (HTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        # without the chain, and without the error's own text: a request may hold the token
+        sentence = _hub_sentence(repository, revision, error, token is not None)
+        raise AtlasError(f"models: {name}: '{repository}' {sentence}") from None
+    check_folder(name, folder)
+    return ModelSource(name, folder, folder.name, repository)
+
+
+def _hub_sentence(repository: str, revision: str | None, error: Exception, has_token: bool) -> str:
+    if isinstance(error, GatedRepoError):
+        return _gated_sentence(repository, has_token)
+    if isinstance(error, RevisionNotFoundError):
+        return f"has no revision '{revision}'; give a branch, a tag or a full commit hash of that repository"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            "is not on the Hugging Face hub, or it is private; check the spelling (owner/name), or set the environment "
+            "variable HF_TOKEN if it is private"
+        )
+    if isinstance(error, HFValidationError):
+        return "is not the id of a repository; expected owner/name. A folder on disk needs origin: folder"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        return f"cannot be read: the Hugging Face hub answered with an error ({status}); try again later"
+    return (
+        "is not in the local cache and the Hugging Face hub cannot be reached; connect this machine, or download the "
+        "model on one that is connected and copy its cache (the folder HF_HOME), or unset HF_HUB_OFFLINE if it is set"
+    )
+
+
+def _gated_sentence(repository: str, has_token: bool) -> str:
+    if has_token:
+        return (
+            f"is not open to the account of the token in HF_TOKEN; accept its terms at huggingface.co/{repository} "
+            "with that account and wait until access is granted"
+        )
+    return (
+        f"is open only to accounts that accepted its terms: accept them at huggingface.co/{repository}, then set the "
+        "environment variable HF_TOKEN to a token of that account"
+    )
+
+
+def source_record(source: ModelSource) -> dict[str, str]:
+    """A source as JSON-like values, for a file that says where a model is."""
+    return {field.name: str(getattr(source, field.name)) for field in fields(source)}
+
+
+def read_source_record(record: Mapping[str, str]) -> ModelSource:
+    """The source that `source_record` described."""
+    return ModelSource(**{**record, "folder": Path(record["folder"])})

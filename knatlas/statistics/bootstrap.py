@@ -1,0 +1,136 @@
+"""Percentile bootstrap intervals over facts.
+
+A fact is the unit that is drawn again: its queries, languages and draws are averaged before, since they are not
+independent of each other. The same resamples serve every table with the same number of facts and the same seed.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from knatlas.errors import AtlasError
+
+DEFAULT_RESAMPLES = 2000
+LEVEL = 0.95
+ByFact = Float[np.ndarray, " fact"]
+
+
+class Interval(NamedTuple):
+    """A value with its 95% bootstrap interval, and the number of facts; NaN and n = 0 where there are no data."""
+
+    value: float
+    lo: float
+    hi: float
+    n: int
+
+
+NO_DATA = Interval(np.nan, np.nan, np.nan, 0)
+
+
+def mean_over_facts(values: ByFact) -> float:
+    """Mean of the values that are not NaN; NaN when there are none. Equal values give exactly that value."""
+    (values,) = _complete(values)
+    return float(values[0] + np.mean(values - values[0])) if len(values) else np.nan
+
+
+def median_over_facts(values: ByFact) -> float:
+    """Median of the values that are not NaN; NaN when there are none."""
+    (values,) = _complete(values)
+    return float(np.median(values)) if len(values) else np.nan
+
+
+def ratio_of_means(numerator: ByFact, denominator: ByFact) -> float:
+    """Mean of one over mean of the other, over facts that have both; x/0 is infinite, 0/0 and no data are NaN."""
+    numerator, denominator = _complete(numerator, denominator)
+    return float(_divide(mean_over_facts(numerator), mean_over_facts(denominator)))
+
+
+def bootstrap_mean(values: ByFact, seed: int = 0, resamples: int = DEFAULT_RESAMPLES) -> Interval:
+    """Mean over facts with its interval, in the unit of the values; facts with NaN are left out."""
+    (values,) = _complete(values)
+    if not len(values):
+        return NO_DATA
+    return _interval(mean_over_facts(values), _resampled_means(values, seed, resamples), len(values))
+
+
+def bootstrap_median(values: ByFact, seed: int = 0, resamples: int = DEFAULT_RESAMPLES) -> Interval:
+    """Median over facts with its interval; facts with NaN are left out."""
+    (values,) = _complete(values)
+    if not len(values):
+        return NO_DATA
+    medians = np.sort(values)[_median_ranks(len(values), resamples, seed)].mean(axis=0)
+    return _interval(median_over_facts(values), medians, len(values))
+
+
+def bootstrap_ratio(
+    numerator: ByFact,
+    denominator: ByFact,
+    seed: int = 0,
+    resamples: int = DEFAULT_RESAMPLES,
+    is_absolute: bool = False,
+) -> Interval:
+    """Ratio of two means over the same facts with its interval, the facts drawn in pairs.
+
+    Facts with NaN in either are left out. With `is_absolute` the ratio of the absolute values of the two means.
+    A mean of 0 below makes the ratio infinite (0/0: NaN); resamples that are 0/0 don't count.
+    """
+    numerator, denominator = _complete(numerator, denominator)
+    if not len(numerator):
+        return NO_DATA
+    above, below = (_resampled_means(part, seed, resamples) for part in (numerator, denominator))
+    value, ratios = ratio_of_means(numerator, denominator), _divide(above, below)
+    if is_absolute:
+        value, ratios = abs(value), np.abs(ratios)
+    return _interval(value, ratios, len(numerator))
+
+
+@lru_cache(maxsize=2)
+def resample_weights(n: int, resamples: int, seed: int) -> Float[np.ndarray, "resample fact"]:
+    """How often each resample (n facts of n, with replacement) draws each fact, divided by n.
+
+    The mean over a resample is a product with these.
+    """
+    drawn = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
+    cells = drawn + n * np.arange(resamples)[:, None]
+    return np.bincount(cells.ravel(), minlength=n * resamples).reshape(resamples, n) / n
+
+
+def _median_ranks(n: int, resamples: int, seed: int) -> Int[np.ndarray, "2 resample"]:
+    """Ranks, in the sorted sample, of the middle value (for even n the two middle values) of each resample.
+
+    A resample takes the values at ranks floor(n U) with U uniform, and this keeps the order of the U. So the middle
+    values lie at the ranks of the middle order statistics of n uniform numbers, which follow beta distributions.
+    """
+    random, k = np.random.default_rng(seed), (n + 1) // 2
+    lower = random.beta(k, n + 1 - k, size=resamples)
+    upper = lower + (1 - lower) * random.beta(1, n - k, size=resamples) if n % 2 == 0 else lower
+    return np.minimum(np.floor(n * np.stack([lower, upper])).astype(np.int64), n - 1)
+
+
+def _complete(*columns: np.ndarray) -> list[np.ndarray]:
+    columns = [np.asarray(column, dtype=np.float64) for column in columns]
+    if len({len(column) for column in columns}) > 1:
+        raise AtlasError(f"columns of {' and '.join(str(len(column)) for column in columns)} facts can't be paired")
+    is_complete = ~np.any([np.isnan(column) for column in columns], axis=0)
+    return [column[is_complete] for column in columns]
+
+
+def _divide(above: np.ndarray | float, below: np.ndarray | float) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(above, below)
+
+
+def _resampled_means(values: np.ndarray, seed: int, resamples: int) -> Float[np.ndarray, " resample"]:
+    # relative to the first value, so that equal values give exactly that value
+    return values[0] + resample_weights(len(values), resamples, seed) @ (values - values[0])
+
+
+def _interval(value: float, resampled: np.ndarray, n: int) -> Interval:
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled):
+        return Interval(value, np.nan, np.nan, n)
+    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    lo, hi = np.percentile(resampled, tails, method="nearest")  # no interpolation between a number and infinity
+    return Interval(value, float(lo), float(hi), n)

@@ -1,0 +1,87 @@
+"""How far the neurons found lie above their controls: random neurons, and other facts."""
+
+import numpy as np
+import pandas as pd
+
+from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, Interval, bootstrap_mean, bootstrap_ratio
+from knatlas.statistics.summaries import per_fact
+
+SEPARATION_COLUMNS = [
+    "model",
+    "selection",
+    "language",
+    "operation",
+    "control",
+    "value",
+    "lo",
+    "hi",
+    "n",
+    "control_value",
+    "control_lo",
+    "control_hi",
+    "control_n",
+    "ratio",
+    "ratio_lo",
+    "ratio_hi",
+    "is_separated",
+]
+# control: (selection, probe); None stands for the found selection itself, measured on another fact
+CONTROLS: dict[str, tuple[str | None, str]] = {
+    "random_layer_matched": ("random_layer_matched", "own"),
+    "random": ("random", "own"),
+    "same_relation": (None, "same_relation"),
+    "other_relation": (None, "other_relation"),
+}
+SMALLEST_RATIO = 10.0
+
+
+def separate_controls(
+    rows: pd.DataFrame,
+    selection: str = "matrice",
+    seed: int = 0,
+    resamples: int = DEFAULT_RESAMPLES,
+    min_p_before: float = 0.0,
+) -> pd.DataFrame:
+    """The mean relative change that the found neurons cause, beside that of each control.
+
+    One row per model, language (and "all"), operation and control: `random_layer_matched` and `random` neurons on the
+    fact's own queries, the found neurons on a fact of the `same_relation` and of an `other_relation`. ratio is
+    |mean change| / |mean change of the control| over the facts that have both, with its interval; is_separated when it
+    is at least 10 and the two intervals of the changes don't overlap. A control that was not measured is left out.
+    """
+    changes = per_fact(rows, min_p_before)
+    changes = changes.groupby(["model", "language", "operation", "selection", "probe", "fact"], sort=False)
+    changes = changes["relative_change"].mean().reset_index()
+    lines = []
+    for key, group in changes.groupby(["model", "language", "operation"], sort=False):
+        lines += [{**_names(key, selection), **line} for line in _compare(group, selection, seed, resamples)]
+    return pd.DataFrame(lines, columns=SEPARATION_COLUMNS)
+
+
+def _names(key: tuple, selection: str) -> dict:
+    return dict(zip(["model", "language", "operation"], key, strict=True)) | {"selection": selection}
+
+
+def _compare(group: pd.DataFrame, selection: str, seed: int, resamples: int) -> list[dict]:
+    by_set = group.pivot(index="fact", columns=["selection", "probe"], values="relative_change").sort_index()
+    lines = []
+    for control, (name, probe) in CONTROLS.items():
+        columns = [(selection, "own"), (name or selection, probe)]
+        if all(column in by_set.columns for column in columns):
+            lines.append(
+                {"control": control} | _line(*[by_set[column].to_numpy() for column in columns], seed, resamples)
+            )
+    return lines
+
+
+def _line(found: np.ndarray, control: np.ndarray, seed: int, resamples: int) -> dict:
+    of_found, of_control = (bootstrap_mean(part, seed, resamples) for part in (found, control))
+    ratio = bootstrap_ratio(found, control, seed, resamples, is_absolute=True)
+    is_separated = ratio.value >= SMALLEST_RATIO and not _is_overlapping(of_found, of_control)
+    fields = {f"control_{name}": value for name, value in of_control._asdict().items()}
+    ratios = {"ratio": ratio.value, "ratio_lo": ratio.lo, "ratio_hi": ratio.hi}
+    return {**of_found._asdict(), **fields, **ratios, "is_separated": bool(is_separated)}
+
+
+def _is_overlapping(one: Interval, other: Interval) -> bool:
+    return one.lo <= other.hi and other.lo <= one.hi

@@ -1,0 +1,22 @@
+"""Where the results of a study are, and its headline sentences: python -m knatlas.summary results/embedded."""
+
+import sys
+from pathlib import Path
+
+from knatlas.errors import AtlasError
+from knatlas.storage import read_csv
+
+
+def summary(results: Path) -> str:
+    """Folders and headlines of a finished study; AtlasError when its headline table is not there."""
+    headlines = read_csv(results / "tables" / "headlines.csv")
+    places = {"report": results / "report.html", "tables": results / "tables", "figures": results / "figures"}
+    lines = [f"{name:8} {place}" for name, place in places.items()]
+    return "\n".join([*lines, "", *(f"  * {sentence}" for sentence in headlines["sentence"])])
+
+
+if __name__ == "__main__":
+    try:
+        print(summary(Path(sys.argv[1])))
+    except AtlasError as error:
+        sys.exit(str(error))

@@ -1,0 +1,85 @@
+# Attribution: which neurons raise P(answer), per model, language and shard of facts; then gathered per model.
+
+
+rule attribution:
+    input:
+        expand("<results>/scores/{model}.safetensors", model=MODELS),
+
+
+rule choose_facts:
+    input:
+        known="<results>/known/{model}.parquet",
+        prompts="<results>/facts/prompts.parquet",
+    output:
+        facts="<results>/localisation/{model}.parquet",
+    log:
+        "<logs>/choose_facts/{model}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        localisation=lookup(within=config, dpath="localisation"),
+        shards=lookup(within=config, dpath="attribution/shards"),
+        seed=lookup(within=config, dpath="seed"),
+        code=code_of("choose_facts.py"),
+    message:
+        "Choosing the facts to localise in {wildcards.model}"
+    script:
+        "../scripts/choose_facts.py"
+
+
+rule attribute_shard:
+    input:
+        model=model_files,
+        prompts="<results>/facts/prompts.parquet",
+        facts="<results>/localisation/{model}.parquet",
+    output:
+        scores="<results>/attribution/{model}/{language}/{shard}.safetensors",
+        queries="<results>/attribution/{model}/{language}/{shard}.queries.parquet",
+    log:
+        "<logs>/attribute_shard/{model}.{language}.{shard}.log",
+    wildcard_constraints:
+        shard=r"\d+",
+    conda:
+        "../envs/models.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=model_memory,
+        runtime=720,
+        device=config["compute"]["device"],
+        batch_rows=batch_rows,
+    params:
+        equations=lookup(within=config, dpath="attribution/equations"),
+        methods=lookup(within=config, dpath="attribution/methods"),
+        refine_threshold=lookup(within=config, dpath="attribution/refine_threshold"),
+        dtype=lookup(within=config, dpath="dtype"),
+        code=code_of("attribute_shard.py"),
+    message:
+        "Attributing {wildcards.model}, {wildcards.language}, shard {wildcards.shard}"
+    script:
+        "../scripts/attribute_shard.py"
+
+
+rule aggregate_scores:
+    input:
+        shards=shards_of,
+    output:
+        scores="<results>/scores/{model}.safetensors",
+        queries="<results>/scores/{model}.queries.parquet",
+    log:
+        "<logs>/aggregate_scores/{model}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        languages=model_languages,
+        code=code_of("aggregate_scores.py"),
+    message:
+        "Gathering the shards of {wildcards.model} over facts and languages"
+    script:
+        "../scripts/aggregate_scores.py"

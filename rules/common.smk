@@ -1,0 +1,121 @@
+# The study's configuration, checked, and small helpers that say what a study consists of.
+import sys
+from pathlib import Path
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE))
+# scripts run as processes of their own and import the library from here
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BASE), os.environ.get("PYTHONPATH")]))
+
+from snakemake.exceptions import WorkflowError
+
+from knatlas.errors import AtlasError
+from knatlas.provenance import code_digest
+from knatlas.study import all_models, languages_of, read_study
+
+try:
+    config.update(read_study(config))
+except AtlasError as error:
+    raise WorkflowError(str(error))
+
+MODELS = {name: all_models(config)[name] for name in config["models"]}
+TRAINED = [name for name, record in MODELS.items() if record["origin"] == "embedded"]
+GIVEN = [name for name in MODELS if name not in TRAINED]
+MULTILINGUAL = [name for name in MODELS if len(languages_of(config, name)) > 1]
+MONOLINGUAL = [name for name in MODELS if name not in MULTILINGUAL]
+SELECTIONS = config["selection"]["selections"]
+DATASETS = {
+    "cldr": [],
+    "mpararel": ["mpararel"],
+    "multilingual_pararel": ["multilingual_pararel", "pararel", "mpararel"],
+}[config["facts"]["source"]]
+
+# Figures by name: the models and the selections they show.
+FIGURES = {
+    "amig_figure3": (MULTILINGUAL, ["amig", "likn"]),
+    "matrice_figure4": (MULTILINGUAL, ["matrice"]),
+    "matrice_figure5": (MULTILINGUAL, ["matrice", "amig", "random"]),
+    "localization_figure5": (MONOLINGUAL, ["bkn", "refined"]),
+}
+# those for which this study has models and selections
+FIGURES = {name: shown for name, shown in FIGURES.items() if shown[0] and set(shown[1]) <= set(SELECTIONS)}
+TABLES = [
+    "facts",
+    "known",
+    "gates",
+    "manipulation",
+    "control_separation",
+    "layer_distribution",
+    "selection",
+    "headlines",
+]
+
+
+def any_of(names):
+    """A wildcard pattern that matches exactly these names, and nothing when there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
+def code_of(script):
+    """Digest of the library modules that a script uses; a parameter, so that their changes are noticed."""
+    return code_digest(f"scripts/{script}", BASE)
+
+
+def figures_of(paper):
+    """Names of the figures of a paper that this study can draw."""
+    return [name for name in FIGURES if name.startswith(paper)]
+
+
+def paper_results(paper):
+    """Figures (pdf, png, csv) of one paper, with the tables on which its numbers stand."""
+    figures = expand("<results>/figures/{figure}.{ext}", figure=figures_of(paper), ext=["pdf", "png", "csv"])
+    return figures + expand("<results>/tables/{table}.csv", table=["known", "manipulation", "layer_distribution"])
+
+
+def figure_models(wildcards):
+    """Models that a figure shows."""
+    return FIGURES[wildcards.figure][0]
+
+
+def figure_selections(wildcards):
+    """Selections that a figure shows."""
+    return FIGURES[wildcards.figure][1]
+
+
+def dataset_folders(wildcards):
+    """Folders of the public data sets that the source of the facts reads."""
+    parent = config["facts"]["folder"] or "data"
+    return [f"{parent}/{name}" for name in DATASETS]
+
+
+def model_files(wildcards):
+    """What a job needs to load a model: where it is, and its weights where the workflow trains them."""
+    folder = f"<results>/models/{wildcards.model}"
+    trained = wildcards.model in TRAINED
+    return [f"{folder}/source.json"] + ([f"{folder}/weights"] if trained else [])
+
+
+def model_languages(wildcards):
+    """Languages in which a model is studied."""
+    return languages_of(config, wildcards.model)
+
+
+def shards_of(wildcards):
+    """Attribution shards of a model, all its languages."""
+    return expand(
+        "<results>/attribution/{model}/{language}/{shard}.safetensors",
+        model=wildcards.model,
+        language=languages_of(config, wildcards.model),
+        shard=range(config["attribution"]["shards"]),
+    )
+
+
+def model_memory(wildcards, attempt):
+    """Memory in MB of a job that runs a model: weights in float32 twice, and 2 GB for what surrounds them."""
+    millions = MODELS[wildcards.model].get("parameters_millions", 2)
+    return int(attempt * (2000 + 8 * millions))
+
+
+def batch_rows(wildcards, attempt):
+    """Rows of a forward pass; halved at every new attempt, in case memory was short."""
+    return max(1, config["compute"]["batch_rows"] // 2 ** (attempt - 1))

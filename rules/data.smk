@@ -1,0 +1,80 @@
+# Data: facts and prompts.
+
+
+rule data:
+    input:
+        "<results>/facts/facts.parquet",
+        "<results>/facts/prompts.parquet",
+        "<results>/tables/facts.csv",
+
+
+rule download_dataset:
+    output:
+        directory("data/{dataset}"),
+    log:
+        "<logs>/download_dataset/{dataset}.log",
+    wildcard_constraints:
+        dataset=any_of(DATASETS),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_of("download_dataset.py"),
+    message:
+        "Downloading the data set {wildcards.dataset} (address, commit and licence: catalog/datasets.yaml)"
+    script:
+        "../scripts/download_dataset.py"
+
+
+rule read_facts:
+    input:
+        datasets=dataset_folders,
+        relations="catalog/relations.yaml",
+    output:
+        facts="<results>/facts/facts.parquet",
+        templates="<results>/facts/templates.parquet",
+        steps="<results>/facts/cleaning.csv",
+    log:
+        "<logs>/read_facts.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        facts=lookup(within=config, dpath="facts"),
+        languages=lookup(within=config, dpath="languages"),
+        seed=lookup(within=config, dpath="seed"),
+        code=code_of("read_facts.py"),
+    message:
+        "Reading facts and templates"
+    script:
+        "../scripts/read_facts.py"
+
+
+rule build_prompts:
+    input:
+        facts="<results>/facts/facts.parquet",
+        templates="<results>/facts/templates.parquet",
+    output:
+        prompts="<results>/facts/prompts.parquet",
+        steps="<results>/facts/prompt_steps.csv",
+        modes="<results>/facts/prompt_modes.csv",
+    log:
+        "<logs>/build_prompts.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        prompts=lookup(within=config, dpath="prompts"),
+        min_queries=lookup(within=config, dpath="facts/min_queries"),
+        kinds=sorted({record["kind"] for record in MODELS.values()}),
+        code=code_of("build_prompts.py"),
+    message:
+        "Building prompts for masked and causal models"
+    script:
+        "../scripts/build_prompts.py"

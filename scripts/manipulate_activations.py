@@ -1,0 +1,24 @@
+"""Suppress and enhance the neurons of every selection, and measure P(answer) of their fact and of other facts."""
+
+import torch
+
+from knatlas.experiments.evaluation import evaluate_with
+from knatlas.experiments.manipulation import manipulate
+from knatlas.job import Job
+from knatlas.models.loading import load_model
+from knatlas.models.sources import read_source_record
+from knatlas.selection.neuron_set import read_neuron_sets
+from knatlas.storage import read_json, read_table, write_table
+
+with Job(snakemake) as job:
+    torch.set_num_threads(snakemake.threads)
+    params, record = snakemake.params, read_json(snakemake.input.model[0])
+    model = load_model(read_source_record(record), params.dtype, snakemake.resources.device)
+    prompts = read_table(snakemake.input.prompts).query("language in @params.languages and kind == @model.kind")
+    sets = [read_neuron_sets(path) for path in snakemake.input.neurons]
+    evaluate = evaluate_with(model, prompts, snakemake.resources.batch_rows, params.positions)
+    factors = {"suppress": params.suppress_factor, "enhance": params.enhance_factor}
+    progress = job.progress(f"manipulating {snakemake.wildcards.model}")
+    measurements = manipulate(sets, prompts, evaluate, factors, params.seed, progress)
+    write_table(measurements, snakemake.output.measurements, {"model": record, "factors": factors})
+    job.record(model=record, device=str(model.device), measurements=len(measurements))

@@ -1,0 +1,17 @@
+"""Choose neurons by every selection of the study, and write how each set came about."""
+
+import pandas as pd
+
+from knatlas.job import Job
+from knatlas.selection.recipes import select
+from knatlas.selection.scores import read_scores
+from knatlas.storage import write_csv, write_table
+
+with Job(snakemake) as job:
+    scores = read_scores(snakemake.input.scores)
+    settings, summaries = snakemake.params.selection, []
+    chosen = select(scores, settings, snakemake.params.seed)
+    for path, (sets, summary) in zip(snakemake.output.neurons, chosen, strict=True):
+        write_table(sets.table, path, sets.metadata)
+        summaries.append(summary)
+    write_csv(pd.concat(summaries, ignore_index=True), snakemake.output.summary)

@@ -1,0 +1,147 @@
+"""Every record of an architecture names the modules it says: checked on a tiny random model of each."""
+
+import pytest
+import torch
+
+from knatlas.errors import AtlasError
+from knatlas.models.architectures import ARCHITECTURES, architecture_of, module_at
+from knatlas.models.language_model import LanguageModel, as_language_model
+from tests.tiny_models import MODEL_TYPES, NEURONS, TOKENIZERS, random_model, tiny_model
+
+ACTIVATIONS = {"bert": torch.nn.functional.gelu, "llama": torch.nn.functional.silu}
+IDS = torch.tensor([[3, 7, 11, 5, 9]])
+
+
+@pytest.fixture(params=sorted(ARCHITECTURES))
+def lm(request: pytest.FixtureRequest) -> LanguageModel:
+    return tiny_model(request.param, "float64")
+
+
+def seen(lm: LanguageModel, module: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input and output of a module in a forward pass of the whole model."""
+    record = {}
+    handle = module.register_forward_hook(lambda _, inputs, output: record.update(input=inputs[0], output=output))
+    with torch.no_grad():
+        lm.model(IDS)
+    handle.remove()
+    return record["input"], record["output"]
+
+
+def test_tiny_models_exist_for_every_record() -> None:
+    assert set(MODEL_TYPES) == set(ARCHITECTURES)
+
+
+def test_kind_is_the_one_of_the_family() -> None:
+    assert {name: record.kind for name, record in ARCHITECTURES.items()} == {
+        "bert": "masked",
+        "gpt2": "causal",
+        "llama": "causal",
+    }
+
+
+def test_unknown_model_type_lists_the_known_ones_and_the_nearest() -> None:
+    with pytest.raises(AtlasError, match=r"is 'lama'; expected a known architecture \(bert gpt2 llama\)"):
+        architecture_of("lama")
+    with pytest.raises(AtlasError, match="Did you mean 'llama'"):
+        architecture_of("lama")
+
+
+def test_a_path_that_does_not_exist_is_a_sentence(lm: LanguageModel) -> None:
+    with pytest.raises(AtlasError, match=r"has no module 'nowhere\.at\.all'"):
+        module_at(lm.model, "nowhere.at.all")
+
+
+def test_neurons_are_counted_as_configured(lm: LanguageModel) -> None:
+    assert (lm.n_layers, lm.n_neurons) == (3, NEURONS)
+    for module in lm.down_projections():
+        assert seen(lm, module)[0].shape == (1, 5, NEURONS)
+    for layer in range(lm.n_layers):
+        assert [len(lm.incoming_weights(layer, 0))] == [len(lm.architecture.up_projections)]
+
+
+def test_gpt2_without_inner_size_has_four_times_the_hidden_size() -> None:
+    lm = tiny_model("gpt2")
+    lm.model.config.n_inner = None
+    with pytest.raises(AtlasError, match=r"layer 0: mlp\.c_proj\.weight has shape \(24, 16\); .* should be \(64, 16\)"):
+        as_language_model("tiny", lm.model, lm.tokenizer, "random")
+
+
+def test_wrong_number_of_layers_is_refused() -> None:
+    lm = tiny_model("llama")
+    lm.model.config.num_hidden_layers = 4
+    with pytest.raises(AtlasError, match="the configuration has 4 layers, the model 3"):
+        as_language_model("tiny", lm.model, lm.tokenizer, "random")
+
+
+def test_ffn_output_is_the_sum_of_neurons_times_value_vectors(lm: LanguageModel) -> None:
+    for layer, module in enumerate(lm.down_projections()):
+        neurons, output = seen(lm, module)
+        assert torch.equal(module(neurons), output)
+        values = torch.stack([lm.value_vector(layer, index) for index in range(lm.n_neurons)])
+        bias = 0 if module.bias is None else module.bias
+        torch.testing.assert_close(neurons @ values + bias, output, rtol=1e-12, atol=1e-12)
+
+
+def test_pre_activation_goes_into_the_non_linearity(lm: LanguageModel) -> None:
+    gelu_tanh = torch.nn.GELU(approximate="tanh")
+    function = ACTIVATIONS.get(lm.architecture.model_type, gelu_tanh)
+    for layer in range(lm.n_layers):
+        value = function(seen(lm, lm.pre_activations()[layer])[1])
+        others = [module for module in lm.up_projections(layer) if module is not lm.pre_activations()[layer]]
+        for module in others:
+            value = value * seen(lm, module)[1]
+        torch.testing.assert_close(value, seen(lm, lm.down_projections()[layer])[0], rtol=1e-12, atol=1e-12)
+
+
+def test_incoming_weights_feed_one_neuron_only(lm: LanguageModel) -> None:
+    before = seen(lm, lm.down_projections()[1])[0].clone()
+    for weights in lm.incoming_weights(1, 5):
+        weights.mul_(3.0)
+    after = seen(lm, lm.down_projections()[1])[0]
+    changed = (before != after).any(dim=1)[0]
+    assert changed.nonzero().flatten().tolist() == [5]
+
+
+def test_edit_and_undo_leave_every_weight_bit_identical(lm: LanguageModel) -> None:
+    original = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    with torch.no_grad():
+        logits = lm.model(IDS).logits
+        vector = lm.value_vector(2, 3)
+        copy = vector.clone()
+        vector.zero_()
+        assert not torch.equal(lm.model(IDS).logits, logits)
+        vector.copy_(copy)
+        assert torch.equal(lm.model(IDS).logits, logits)
+    assert all(torch.equal(tensor, original[name]) for name, tensor in lm.model.state_dict().items())
+
+
+def test_body_and_head_together_are_the_model(lm: LanguageModel) -> None:
+    with torch.no_grad():
+        logits = lm.head(lm.hidden_states(IDS, torch.ones_like(IDS)))
+        torch.testing.assert_close(logits, lm.model(IDS).logits, rtol=1e-12, atol=1e-12)
+
+
+def test_the_model_is_frozen_and_in_evaluation_mode(lm: LanguageModel) -> None:
+    assert not lm.model.training
+    assert not any(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+def test_the_replacement_is_the_mask_or_the_end_of_text(lm: LanguageModel) -> None:
+    expected = lm.tokenizer.mask_token_id if lm.kind == "masked" else lm.tokenizer.eos_token_id
+    assert lm.replacement_id == expected
+
+
+def test_a_replacement_outside_the_vocabulary_is_a_sentence() -> None:
+    model = random_model("gpt2", 100, torch.float32)
+    tokenizer = TOKENIZERS["gpt2"]().__class__(
+        tokenizer_object=TOKENIZERS["gpt2"]().backend_tokenizer, eos_token="<added>"
+    )
+    lm = as_language_model("tiny", model, tokenizer, "random")
+    with pytest.raises(AtlasError, match=r"end-of-text token '<added>' has id 340, but .* has 100 entries"):
+        _ = lm.replacement_id
+
+
+def test_a_tokenizer_without_the_token_is_a_sentence() -> None:
+    lm = tiny_model("gpt2")
+    with pytest.raises(AtlasError, match="the tokenizer has no mask token; set mask_token"):
+        _ = lm.mask_id

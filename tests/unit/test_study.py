@@ -1,0 +1,136 @@
+"""Reading a study: defaults, and every mistake said at once as `path: sentence`."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from knatlas.errors import AtlasError
+from knatlas.study import languages_of, read_schema, read_study
+
+MINIMAL = {"study": "s", "languages": ["en", "fr"], "models": ["tiny-gpt2"]}
+
+
+def study(**changes) -> dict:
+    return read_study({**MINIMAL, **changes})
+
+
+def mistakes(**changes) -> str:
+    with pytest.raises(AtlasError) as caught:
+        study(**changes)
+    return str(caught.value)
+
+
+def test_defaults_are_filled_in_at_every_depth():
+    filled = study()
+    assert filled["selection"]["matrice"]["tau"] == 0.3
+    assert filled["attribution"]["methods"] == {"bkn": {}, "amig": {}, "saig": {}}
+    assert filled["facts"]["relations"] == "all"
+
+
+def test_values_given_are_kept_beside_defaults():
+    filled = study(selection={"matrice": {"tau": 0.5}})
+    assert filled["selection"]["matrice"]["tau"] == 0.5
+    assert filled["selection"]["matrice"]["alpha1"] == 1
+
+
+def test_reading_a_study_does_not_change_its_argument():
+    config = dict(MINIMAL)
+    read_study(config)
+    assert config == MINIMAL
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).resolve().parents[2].glob("studies/*.yaml")), ids=lambda p: p.stem
+)
+def test_every_study_of_the_repository_is_valid(path):
+    assert read_study(yaml.safe_load(path.read_text()))["study"] == path.stem
+
+
+def test_the_embedded_study_is_valid(root):
+    assert read_study(yaml.safe_load((root / "config.yaml").read_text()))["study"] == "embedded"
+
+
+def schema_leaves(schema: dict, path: str = ""):
+    for name, part in schema.get("properties", {}).items():
+        yield f"{path}.{name}", part
+        yield from schema_leaves(part, f"{path}.{name}")
+
+
+def test_every_key_of_the_schema_has_a_description_and_a_default():
+    for path, part in schema_leaves(read_schema()):
+        if "properties" in part:
+            assert part["additionalProperties"] is False, path
+            assert part["default"] == {}, path
+        elif "$ref" not in part:
+            assert len(part["description"]) > 15, path
+        if path not in (".study", ".languages", ".models"):
+            assert "default" in part, path
+
+
+def test_an_unknown_key_names_the_nearest():
+    assert "selection.matrice.taus: unknown key" in mistakes(selection={"matrice": {"taus": 0.2}})
+    assert "Did you mean 'tau'?" in mistakes(selection={"matrice": {"taus": 0.2}})
+
+
+def test_a_misspelt_key_at_the_top():
+    message = mistakes(langauges=["en"])
+    assert "langauges: unknown key" in message
+    assert "Did you mean 'languages'?" in message
+
+
+def test_all_mistakes_are_listed_at_once():
+    message = mistakes(languages=["en", "jp"], models=["tiny-gpt"], facts={"relations": ["P36", "P3700"]})
+    assert "3 mistake(s)" in message
+    assert "languages[1] is 'jp'" in message and "Did you mean 'ja'?" in message
+    assert "models[0] is 'tiny-gpt'" in message and "Did you mean 'tiny-gpt2'?" in message
+    assert "facts.relations[1] is 'P3700'" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seed": -1}, "seed: is -1"),
+        ({"seed": "zero"}, "seed: is 'zero'; expected a whole number"),
+        (
+            {"dtype": "float31"},
+            "dtype: is 'float31'; expected one of float32 float64 bfloat16 float16. Did you mean 'float32'?",
+        ),
+        ({"facts": {"source": "mparel"}}, "facts.source: is 'mparel'"),
+        ({"facts": {"relations": []}}, "facts.relations: is []"),
+        ({"facts": {"folder": "nowhere"}}, "facts.folder: 'nowhere' is not there"),
+        ({"facts": {"exclude_marks": ["brackets"]}}, "facts.exclude_marks[0]: is 'brackets'"),
+        ({"facts": {"as_of": "yesterday"}}, "facts.as_of: is 'yesterday'"),
+        ({"attribution": {"methods": {"saig": {"rule": "rigth"}}}}, "Did you mean 'right'?"),
+        ({"attribution": {"shards": 0}}, "attribution.shards: is 0"),
+        ({"selection": {"matrice": {"tau": 1.5}}}, "selection.matrice.tau: is 1.5"),
+        ({"selection": {"selections": ["matrix"]}}, "Did you mean 'matrice'?"),
+        ({"selection": {"selections": ["amig", "random"]}}, "selection.random.reference: is 'matrice'"),
+        ({"selection": {"amig": {"tau": {"default": 0.2, "zz": 0.3}}}}, "selection.amig.tau is 'zz'"),
+        ({"selection": {"amig": {"tau": {"en": 0.3}}}}, "selection.amig.tau: the key 'default' is missing"),
+        ({"models": []}, "models: is []"),
+        ({"languages": ["zh"], "models": ["tiny-gpt2-en"]}, "models[0]: 'tiny-gpt2-en' is studied in en only"),
+        ({"facts": {"source": "mpararel"}}, "models[0]: 'tiny-gpt2' is trained on the facts"),
+        (
+            {"additional_models": {"m": {"origin": "hub", "kind": "causal"}}},
+            "additional_models.m: origin 'hub' needs the key 'id'",
+        ),
+        (
+            {"additional_models": {"m": {"origin": "folder", "kind": "causal", "folder": "nowhere"}}},
+            "additional_models.m.folder: 'nowhere' is not a folder",
+        ),
+        ({"study": "a/b"}, "study: is 'a/b'"),
+    ],
+)
+def test_a_mistake_is_a_sentence(changes, sentence):
+    assert sentence in mistakes(**changes)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(AtlasError, match="the key 'models' is missing"):
+        read_study({"study": "s", "languages": ["en"]})
+
+
+def test_a_model_is_studied_in_its_own_languages():
+    assert languages_of(study(), "tiny-gpt2") == ["en", "fr"]
+    assert languages_of(study(), "tiny-gpt2-en") == ["en"]

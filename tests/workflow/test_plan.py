@@ -1,0 +1,52 @@
+"""What is planned without running anything: the papers' study on a cluster, targets by stage and paper."""
+
+import pytest
+
+from .conftest import planned_jobs
+
+pytestmark = pytest.mark.workflow
+
+NO_NETWORK = """
+import socket
+
+def refuse(self, address):
+    raise RuntimeError(f"the plan must not touch the network: {address}")
+
+socket.socket.connect = refuse
+socket.socket.connect_ex = refuse
+"""
+
+
+def test_the_papers_study_is_planned_by_the_literal_command_without_network(clone):
+    (clone.folder / "sitecustomize.py").write_text(NO_NETWORK)
+    done = clone.snakemake("-n", "--profile", "slurm", "all", configfile=None, PYTHONPATH=str(clone.folder))
+    assert done.returncode == 0, done.stdout[-4000:]
+    jobs = planned_jobs(done.stdout)
+    # 4 models in 7 languages and 3 in English, 16 shards each
+    assert jobs["attribute_shard"] == (4 * 7 + 3) * 16
+    assert jobs["resolve_model"] == 7 and jobs["train_model"] == 0 and jobs["download_dataset"] == 1
+
+
+def test_every_gpu_job_of_the_papers_study_asks_for_one_gpu_on_the_gpu_partition(clone):
+    done = clone.snakemake("-n", "--profile", "slurm", "attribution", configfile=None)
+    assert done.returncode == 0, done.stdout[-4000:]
+    blocks = [block for block in done.stdout.split("\n\n") if "rule attribute_shard" in block or "jobid" in block]
+    gpu_jobs = [block for block in blocks if "Attributing" in block or "Asking" in block]
+    assert len(gpu_jobs) == (4 * 7 + 3) * 16 + 7
+    assert all("gpu=1" in block and "slurm_partition=gpu" in block for block in gpu_jobs)
+
+
+@pytest.mark.parametrize("study", ["amig", "matrice", "localization"])
+def test_the_study_of_each_paper_is_planned(clone, study):
+    jobs = clone.plan(study, configfile=f"studies/{study}.yaml")
+    assert jobs["attribute_shard"] > 0 and jobs["plot_layers"] >= 1
+
+
+@pytest.mark.parametrize("target", ["data", "models", "attribution", "selection", "experiments", "figures", "report"])
+def test_every_stage_is_a_target(clone, target):
+    assert clone.plan(target, configfile=None)
+
+
+def test_the_embedded_study_loads_a_model_at_most_sixty_times(clone):
+    jobs = clone.plan("all", configfile=None)
+    assert jobs["train_model"] + jobs["measure_known"] + jobs["attribute_shard"] + jobs["manipulate_activations"] <= 60

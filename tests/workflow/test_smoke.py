@@ -1,0 +1,133 @@
+"""The smoke study through Snakemake for real, and what reruns when something changes."""
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from knatlas.provenance import file_digest
+from knatlas.storage import read_json, read_metadata, read_table
+
+pytestmark = pytest.mark.workflow
+
+# what hangs on the neuron sets of one model
+DOWN_FROM_SELECTION = {
+    "select_neurons": 1,
+    "manipulate_activations": 1,
+    "summarise_selection": 1,
+    "summarise_layers": 1,
+    "summarise_manipulation": 1,
+    "write_headlines": 1,
+    "plot_layers": 2,
+    "plot_manipulation": 1,
+}
+
+
+def of_all_models(jobs: dict) -> Counter:
+    per_model = {"select_neurons", "manipulate_activations"}
+    return Counter({rule: 3 * n if rule in per_model else n for rule, n in jobs.items()})
+
+
+def test_every_artefact_is_there(computed):
+    for figure in ("amig_figure3", "matrice_figure4", "matrice_figure5"):
+        for ending in ("pdf", "png", "csv"):
+            assert (computed.results / "figures" / f"{figure}.{ending}").stat().st_size > 500
+    tables = computed.results / "tables"
+    for table in ("facts", "known", "gates", "manipulation", "control_separation", "layer_distribution", "selection"):
+        frame = pd.read_csv(tables / f"{table}.csv")
+        assert len(frame) > 0
+        if table not in ("facts", "gates"):
+            assert {"value", "lo", "hi", "n"} <= set(frame.columns) or table == "control_separation", table
+            assert (frame["n"] > 0).any() if "n" in frame else True
+    assert pd.read_csv(tables / "headlines.csv")["sentence"].str.len().min() > 40
+
+
+def test_every_selection_has_one_file_format(computed):
+    files = sorted((computed.results / "neurons" / "smoke-gpt2").glob("*.parquet"))
+    assert len(files) == 9
+    for path in files:
+        assert list(read_table(path).columns) == ["fact", "language", "draw", "layer", "index", "score", "selection"]
+        metadata = read_metadata(path)
+        assert metadata["selection"] == path.stem and len(metadata["facts"]) == 6
+
+
+def test_every_kept_file_has_its_provenance(computed):
+    folders = ("facts", "known", "attribution", "scores", "neurons", "experiments", "tables", "figures")
+    kept = [
+        p
+        for f in folders
+        for p in (computed.results / f).rglob("*")
+        if p.suffix in (".parquet", ".safetensors", ".csv")
+    ]
+    assert len(kept) > 60
+    for path in kept:
+        record = read_json(f"{path}.provenance.json")
+        assert record["rule"] and record["seconds"] >= 0 and record["packages"]["numpy"]
+
+
+def test_a_second_run_has_nothing_to_do(computed):
+    done = computed.snakemake("--cores", "2", "all")
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout
+
+
+def test_a_lost_shard_is_computed_again_with_what_hangs_on_it_and_nothing_else(workflow):
+    shards = sorted((workflow.results / "attribution").rglob("*.safetensors"))
+    lost = workflow.results / "attribution" / "smoke-gpt2" / "fr" / "1.safetensors"
+    before = {path: (file_digest(path), path.stat().st_mtime_ns) for path in shards}
+    lost.unlink()
+    ran = workflow.run("all")
+    expected = {"attribute_shard": 1, "aggregate_scores": 1, **DOWN_FROM_SELECTION}
+    assert {rule: n for rule, n in ran.items() if rule not in expected} == {}
+    assert ran["attribute_shard"] == 1 and ran["aggregate_scores"] == 1 and ran["select_neurons"] == 1
+    assert file_digest(lost) == before[lost][0]
+    assert {path: path.stat().st_mtime_ns for path in shards if path != lost} == {
+        path: time for path, (_, time) in before.items() if path != lost
+    }
+
+
+def test_another_tau_reruns_selection_onwards_and_no_attribution(workflow):
+    other = workflow.configure("other.yaml", {"selection.matrice": {"tau": 0.5}})
+    assert workflow.plan("all", configfile=other) == of_all_models(DOWN_FROM_SELECTION)
+
+
+def test_an_edited_function_of_selection_reruns_selection_onwards(workflow):
+    path = "knatlas/selection/thresholds.py"
+    text = (workflow.folder / path).read_text()
+    (workflow.folder / path).write_text(text + "\n\ndef another():\n    return 1\n")
+    assert workflow.plan("all") == of_all_models(DOWN_FROM_SELECTION)
+
+
+@pytest.mark.parametrize("name", ["README.md", "knatlas/selection/thresholds.py", "knatlas/attribution/engine.py"])
+def test_an_edited_comment_reruns_nothing(workflow, name):
+    with (workflow.folder / name).open("a") as file:
+        file.write("\n# a comment\n")
+    assert workflow.plan("all") == Counter()
+
+
+def test_what_changes_only_speed_reruns_nothing(workflow):
+    faster = workflow.configure("faster.yaml", {"compute.batch_rows": 16, "compute.threads": 2})
+    assert workflow.plan("all", configfile=faster) == Counter()
+
+
+def test_another_batch_size_selects_the_same_neurons(workflow, computed):
+    other = workflow.configure("other.yaml", {"compute.batch_rows": 7})
+    workflow.run("results/smoke/neurons/smoke-bert/matrice.parquet", "--forcerun", "attribute_shard", configfile=other)
+    for selection in ("matrice", "amig"):
+        name = f"neurons/smoke-bert/{selection}.parquet"
+        ours, theirs = read_table(workflow.results / name), read_table(computed.results / name)
+        pd.testing.assert_frame_equal(ours.drop(columns="score"), theirs.drop(columns="score"))
+
+
+def test_a_stage_runs_by_its_name(workflow):
+    assert workflow.plan("selection") == Counter()
+    assert workflow.plan("matrice") == Counter()
+    (workflow.results / "figures" / "matrice_figure5.png").unlink()
+    assert workflow.plan("figures") == Counter({"plot_manipulation": 1})
+    assert workflow.plan("selection") == Counter()
+
+
+def test_the_report_is_written(workflow):
+    done = workflow.snakemake("--report", "report.html")
+    assert done.returncode == 0, done.stdout[-3000:]
+    text = (workflow.folder / "report.html").read_text(encoding="utf-8")
+    assert "matrice_figure5" in text and "bootstrap interval" in text
