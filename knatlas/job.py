@@ -1,5 +1,6 @@
 """What every script does around its work: a log, progress, errors as sentences, and the provenance of what it wrote."""
 
+import os
 import sys
 import time
 import traceback
@@ -10,6 +11,12 @@ from knatlas.errors import AtlasError
 from knatlas.progress import Progress
 from knatlas.provenance import run_record
 from knatlas.storage import write_json
+
+
+def share_library(root: Path) -> None:
+    """Let the processes of scripts, wherever they run, import the library from `root`."""
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *(path for path in others if path and path != str(root))])
 
 
 class Job:

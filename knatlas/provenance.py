@@ -27,7 +27,8 @@ def file_digest(path: str | Path) -> str:
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         return digest([[str(p.relative_to(path)), file_digest(p)] for p in files])
-    return digest(path.read_bytes())
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def code_digest(script: str | Path, root: Path = ROOT) -> str:
@@ -38,6 +39,11 @@ def code_digest(script: str | Path, root: Path = ROOT) -> str:
     """
     modules = sorted(imported_modules(Path(root) / script, Path(root)))
     return digest([[str(path.relative_to(root)), _tree_digest(path)] for path in modules])
+
+
+def catalog_digest(*names: str, root: Path = ROOT) -> str:
+    """Digest of files or folders of the catalog, by their names in it; a parameter of the rules that read them."""
+    return digest([[name, file_digest(Path(root) / "catalog" / name)] for name in names])
 
 
 def imported_modules(source: Path, root: Path = ROOT) -> set[Path]:

@@ -65,6 +65,9 @@ def _with_defaults(value: object, schema: Mapping) -> object:
             value[key] = copy.deepcopy(part["default"])
         if key in value:
             value[key] = _with_defaults(value[key], part)
+    if isinstance(schema.get("additionalProperties"), dict):
+        for key in value:
+            value[key] = _with_defaults(value[key], schema["additionalProperties"])
     return value
 
 

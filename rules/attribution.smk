@@ -36,8 +36,8 @@ rule attribute_shard:
         prompts="<results>/facts/prompts.parquet",
         facts="<results>/localisation/{model}.parquet",
     output:
-        scores="<results>/attribution/{model}/{language}/{shard}.safetensors",
-        queries="<results>/attribution/{model}/{language}/{shard}.queries.parquet",
+        scores=shard_file("<results>/attribution/{model}/{language}/{shard}.safetensors"),
+        queries=shard_file("<results>/attribution/{model}/{language}/{shard}.queries.parquet"),
     log:
         "<logs>/attribute_shard/{model}.{language}.{shard}.log",
     wildcard_constraints:
@@ -74,7 +74,7 @@ rule aggregate_scores:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=scores_memory,
         runtime=60,
     params:
         languages=model_languages,

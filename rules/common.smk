@@ -4,15 +4,15 @@ from pathlib import Path
 
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
-# scripts run as processes of their own and import the library from here
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BASE), os.environ.get("PYTHONPATH")]))
 
 from snakemake.exceptions import WorkflowError
 
 from knatlas.errors import AtlasError
-from knatlas.provenance import code_digest
+from knatlas.job import share_library
+from knatlas.provenance import catalog_digest, code_digest
 from knatlas.study import all_models, languages_of, read_study
 
+share_library(BASE)
 try:
     config.update(read_study(config))
 except AtlasError as error:
@@ -34,7 +34,7 @@ DATASETS = {
 FIGURES = {
     "amig_figure3": (MULTILINGUAL, ["amig", "likn"]),
     "matrice_figure4": (MULTILINGUAL, ["matrice"]),
-    "matrice_figure5": (MULTILINGUAL, ["matrice", "amig", "random"]),
+    "matrice_figure5": (MULTILINGUAL, ["matrice", "likn", "random"]),
     "localization_figure5": (MONOLINGUAL, ["bkn", "refined"]),
 }
 # those for which this study has models and selections
@@ -70,6 +70,11 @@ def paper_results(paper):
     """Figures (pdf, png, csv) of one paper, with the tables on which its numbers stand."""
     figures = expand("<results>/figures/{figure}.{ext}", figure=figures_of(paper), ext=["pdf", "png", "csv"])
     return figures + expand("<results>/tables/{table}.csv", table=["known", "manipulation", "layer_distribution"])
+
+
+def catalog_of(*names):
+    """Digest of parts of the catalog that a script reads; a parameter, so that their changes are noticed."""
+    return catalog_digest(*names, root=BASE)
 
 
 def figure_models(wildcards):
@@ -114,6 +119,19 @@ def model_memory(wildcards, attempt):
     """Memory in MB of a job that runs a model: weights in float32 twice, and 2 GB for what surrounds them."""
     millions = MODELS[wildcards.model].get("parameters_millions", 2)
     return int(attempt * (2000 + 8 * millions))
+
+
+def scores_memory(wildcards, attempt):
+    """Memory in MB of a job that holds a model's scores: twelve numbers per neuron, fact and language, and their copy."""
+    record, facts = MODELS[wildcards.model], config["localisation"]["facts"] or 1000
+    neurons = record.get("neurons", 40 * record.get("parameters_millions", 50))
+    n_bytes = 2.2 * 12 * 4 * facts * neurons * len(languages_of(config, wildcards.model))
+    return int(attempt * (2000 + n_bytes / 1e6))
+
+
+def shard_file(path):
+    """An output that is removed once the scores are gathered, where the study says so."""
+    return path if config["attribution"]["keep_shards"] else temp(path)
 
 
 def batch_rows(wildcards, attempt):

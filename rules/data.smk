@@ -21,6 +21,7 @@ rule download_dataset:
         mem_mb=2000,
         runtime=60,
     params:
+        catalog=catalog_of("datasets.yaml"),
         code=code_of("download_dataset.py"),
     message:
         "Downloading the data set {wildcards.dataset} (address, commit and licence: catalog/datasets.yaml)"
@@ -31,7 +32,6 @@ rule download_dataset:
 rule read_facts:
     input:
         datasets=dataset_folders,
-        relations="catalog/relations.yaml",
     output:
         facts="<results>/facts/facts.parquet",
         templates="<results>/facts/templates.parquet",
@@ -47,6 +47,7 @@ rule read_facts:
         facts=lookup(within=config, dpath="facts"),
         languages=lookup(within=config, dpath="languages"),
         seed=lookup(within=config, dpath="seed"),
+        catalog=catalog_of("relations.yaml", "languages.yaml", "capitals.yaml", "templates"),
         code=code_of("read_facts.py"),
     message:
         "Reading facts and templates"
@@ -73,6 +74,7 @@ rule build_prompts:
         prompts=lookup(within=config, dpath="prompts"),
         min_queries=lookup(within=config, dpath="facts/min_queries"),
         kinds=sorted({record["kind"] for record in MODELS.values()}),
+        catalog=catalog_of("languages.yaml"),
         code=code_of("build_prompts.py"),
     message:
         "Building prompts for masked and causal models"

@@ -9,13 +9,14 @@ from knatlas.attribution.shard import attribute_shard
 from knatlas.job import Job
 from knatlas.models.encoding import encode_prompts
 from knatlas.models.loading import load_model
-from knatlas.models.sources import read_source_record
+from knatlas.models.sources import model_identity, read_source_record
 from knatlas.storage import read_json, read_table, write_arrays, write_table
 
 with Job(snakemake) as job:
     torch.set_num_threads(snakemake.threads)
     params, language, shard = snakemake.params, snakemake.wildcards.language, int(snakemake.wildcards.shard)
     record = read_json(snakemake.input.model[0])
+    identity = model_identity(record)
     model = load_model(read_source_record(record), params.dtype, snakemake.resources.device)
     facts = read_table(snakemake.input.facts).query("shard == @shard")["fact"]
     prompts = read_table(snakemake.input.prompts)
@@ -24,8 +25,8 @@ with Job(snakemake) as job:
     progress, rows = job.progress(f"attributing {model.name} {language}"), snakemake.resources.batch_rows
     queries = encode_prompts(model, prompts)
     result = attribute_shard(model, queries, methods, rows, params.refine_threshold, progress)
-    metadata = {"model": record, "language": language, "facts": result.facts, "dtype": params.dtype}
+    metadata = {"model": identity, "language": language, "facts": result.facts, "dtype": params.dtype}
     metadata["methods"] = [asdict(method) for method in methods]
     write_arrays(result.named_arrays(), snakemake.output.scores, metadata)
-    write_table(result.queries, snakemake.output.queries, {"model": record, "language": language})
-    job.record(model=record, device=str(model.device), queries=len(queries))
+    write_table(result.queries, snakemake.output.queries, {"model": identity, "language": language})
+    job.record(model=identity, device=str(model.device), queries=len(queries))

@@ -6,7 +6,8 @@ from knatlas.storage import write_csv, write_table
 
 with Job(snakemake) as job:
     settings, languages = snakemake.params.facts, snakemake.params.languages
-    facts, templates, steps = read_source(settings, languages, snakemake.params.seed, list(snakemake.input.datasets))
+    datasets = list(snakemake.input.datasets)
+    facts, templates, steps = read_source(settings, languages, snakemake.params.seed, datasets)
     metadata = {"source": settings["source"], "languages": languages}
     write_table(facts, snakemake.output.facts, metadata)
     write_table(templates, snakemake.output.templates, metadata)

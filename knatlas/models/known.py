@@ -44,5 +44,6 @@ def _none_sentence(known: pd.DataFrame, summary: pd.DataFrame, needed: int, min_
     best = int(summary["n_known_languages"].max()) if len(summary) else 0
     return (
         f"localisation: none of the {len(summary)} facts qualifies for {model}: known_languages asks for {needed} "
-        f"languages (the best fact has {best}) and min_probability for {min_probability}; lower one of them in the configuration"
+        f"languages (the best fact has {best}) and min_probability for {min_probability}; "
+        "lower one of them in the configuration"
     )

@@ -1,6 +1,7 @@
 """Where a model comes from: a folder, or a snapshot of a repository of the Hugging Face hub."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -19,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from knatlas.errors import AtlasError, unknown
+from knatlas.models.architectures import architecture_of
 
 ORIGINS = ("hub", "folder")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
@@ -83,6 +85,16 @@ def check_folder(name: str, folder: Path) -> None:
         )
 
 
+def check_kind(source: ModelSource, kind: str) -> None:
+    """AtlasError unless the architecture that config.json names is of the kind that the study says."""
+    config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    found = architecture_of(str(config.get("model_type")), f"models: {source.name}: config.json: model_type").kind
+    if found != kind:
+        raise AtlasError(
+            f"models: {source.name}: kind is '{kind}', but {source.location} is a {found} model; write {found}"
+        )
+
+
 def _folder_digest(folder: Path) -> str:
     """Digest of the files that are loaded; others in the folder, such as a log, do not count."""
     whole = hashlib.sha256()
@@ -141,6 +153,11 @@ def _gated_sentence(repository: str, has_token: bool) -> str:
 def source_record(source: ModelSource) -> dict[str, str]:
     """A source as JSON-like values, for a file that says where a model is."""
     return {field.name: str(getattr(source, field.name)) for field in fields(source)}
+
+
+def model_identity(record: Mapping[str, str]) -> dict[str, str]:
+    """What a kept file says of its model: all of a record but the folder, which belongs to one machine."""
+    return {name: value for name, value in record.items() if name != "folder"}
 
 
 def read_source_record(record: Mapping[str, str]) -> ModelSource:

@@ -1,6 +1,6 @@
 """The headline numbers of a study, each with the sentence that says it, from the tables alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ def headlines(separation: pd.DataFrame, sizes: pd.DataFrame, models: list[str]) 
     """Three headlines per model; one whose numbers were not measured is left out.
 
     suppression: mean relative change of P(answer) by the found neurons against layer-matched random ones.
-    specificity: the change that the same neurons cause in facts of other relations.
+    other_facts: the change that the same neurons cause in facts of other relations.
     empty_intersections: share of facts without a neuron that AMIG finds in every language.
     """
     of_suppression = separation.query("operation == 'suppress' and language == 'all'")
@@ -24,14 +24,13 @@ def headlines(separation: pd.DataFrame, sizes: pd.DataFrame, models: list[str]) 
 
 
 def _about_suppression(model: str, controls: pd.DataFrame) -> Iterator[tuple]:
-    sentences: dict[str, tuple[str, Callable]] = {
-        "random_layer_matched": ("suppression", _against_random),
-        "other_relation": ("specificity", _against_other_facts),
-    }
-    for control, (name, say) in sentences.items():
-        if control in controls.index:
-            row = controls.loc[control]
-            yield name, row["value"], row["lo"], row["hi"], int(row["n"]), f"{model}: {say(row)}"
+    if "random_layer_matched" in controls.index:
+        row = controls.loc["random_layer_matched"]
+        yield "suppression", row["value"], row["lo"], row["hi"], int(row["n"]), f"{model}: {_against_random(row)}"
+    if "other_relation" in controls.index:
+        row = controls.loc["other_relation"]
+        numbers = [row[f"control_{name}"] for name in ("value", "lo", "hi")]
+        yield "other_facts", *numbers, int(row["control_n"]), f"{model}: {_against_other_facts(row)}"
 
 
 def _against_random(row: pd.Series) -> str:

@@ -6,7 +6,7 @@ from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, bootstrap_mean, medi
 
 SIZE_COLUMNS = [
     *("model", "selection", "language", "value", "lo", "hi", "n"),
-    *("n_empty", "empty_share", "empty_lo", "empty_hi", "median_of_found", "largest", "n_guarded"),
+    *("n_empty", "empty_share", "empty_lo", "empty_hi", "median_of_found", "largest", "n_remarks"),
 ]
 
 
@@ -16,17 +16,18 @@ def summarise_sizes(summaries: pd.DataFrame, seed: int = 0, resamples: int = DEF
     Args: summaries, the tables that `select` gives, with a column `model`. A fact that was not searched is left out.
     Returns: value, lo, hi, neurons per fact; n, facts; n_empty, facts with an empty set; empty_share, empty_lo,
     empty_hi, their share; median_of_found, of the sizes that are not zero; largest size;
-    n_guarded, facts whose threshold the guard had to raise or that lack a language (they carry a sentence).
+    n_remarks, facts whose set carries a remark (a raised
+    threshold, no positive score, a language without attribution).
     """
     searched = summaries[summaries["is_searched"].astype(bool)]
     rows = []
     for key, group in searched.groupby(["model", "selection", "language"], sort=False):
         sizes = group["n_neurons"].to_numpy(dtype=float)
         empty = bootstrap_mean((sizes == 0).astype(float), seed, resamples)
-        rest = (median_over_facts(sizes[sizes > 0]), int(sizes.max()), _n_guarded(group))
+        rest = (median_over_facts(sizes[sizes > 0]), int(sizes.max()), _n_remarks(group))
         rows.append((*key, *bootstrap_mean(sizes, seed, resamples), int((sizes == 0).sum()), *empty[:3], *rest))
     return pd.DataFrame(rows, columns=SIZE_COLUMNS)
 
 
-def _n_guarded(group: pd.DataFrame) -> int:
+def _n_remarks(group: pd.DataFrame) -> int:
     return int((group["sentence"].fillna("") != "").sum())

@@ -22,9 +22,9 @@ def test_the_papers_study_is_planned_by_the_literal_command_without_network(clon
     done = clone.snakemake("-n", "--profile", "slurm", "all", configfile=None, PYTHONPATH=str(clone.folder))
     assert done.returncode == 0, done.stdout[-4000:]
     jobs = planned_jobs(done.stdout)
-    # 4 models in 7 languages and 3 in English, 16 shards each
-    assert jobs["attribute_shard"] == (4 * 7 + 3) * 16
-    assert jobs["resolve_model"] == 7 and jobs["train_model"] == 0 and jobs["download_dataset"] == 1
+    # 4 models in 7 languages and 4 in English, 8 shards each
+    assert jobs["attribute_shard"] == (4 * 7 + 4) * 8
+    assert jobs["resolve_model"] == 8 and jobs["train_model"] == 0 and jobs["download_dataset"] == 1
 
 
 def test_every_gpu_job_of_the_papers_study_asks_for_one_gpu_on_the_gpu_partition(clone):
@@ -32,7 +32,7 @@ def test_every_gpu_job_of_the_papers_study_asks_for_one_gpu_on_the_gpu_partition
     assert done.returncode == 0, done.stdout[-4000:]
     blocks = [block for block in done.stdout.split("\n\n") if "rule attribute_shard" in block or "jobid" in block]
     gpu_jobs = [block for block in blocks if "Attributing" in block or "Asking" in block]
-    assert len(gpu_jobs) == (4 * 7 + 3) * 16 + 7
+    assert len(gpu_jobs) == (4 * 7 + 4) * 8 + 8
     assert all("gpu=1" in block and "slurm_partition=gpu" in block for block in gpu_jobs)
 
 
