@@ -51,7 +51,11 @@ localrules:
 rule all:
     default_target: True
     input:
+        rules.data.input,
         rules.models.input,
+        rules.attribution.input,
+        rules.selection.input,
+        rules.experiments.input,
         rules.tables.input,
         rules.figures.input,
 

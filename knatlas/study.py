@@ -17,6 +17,8 @@ from knatlas.errors import AtlasError, nearest, unknown
 
 SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "study.schema.yaml"
 
+ABSENT = ("no default",)
+
 
 @cache
 def read_schema() -> dict:
@@ -57,18 +59,22 @@ def _schema_errors(config: Mapping) -> list[ValidationError]:
 
 
 def _with_defaults(value: object, schema: Mapping) -> object:
+    """The value with the defaults of the schema, keys in the schema's order: the order of a file changes nothing."""
     schema = _resolved(schema)
     if not isinstance(value, dict):
         return value
-    for key, part in schema.get("properties", {}).items():
-        if key not in value and "default" in part:
-            value[key] = copy.deepcopy(part["default"])
-        if key in value:
-            value[key] = _with_defaults(value[key], part)
-    if isinstance(schema.get("additionalProperties"), dict):
-        for key in value:
-            value[key] = _with_defaults(value[key], schema["additionalProperties"])
-    return value
+    parts = schema.get("properties", {})
+    given = {key: value.get(key, _default(parts[key])) for key in parts}
+    known = {key: _with_defaults(part, parts[key]) for key, part in given.items() if part is not ABSENT}
+    others = schema.get("additionalProperties")
+    rest = {key: part for key, part in sorted(value.items()) if key not in parts}
+    if isinstance(others, dict):
+        rest = {key: _with_defaults(part, others) for key, part in rest.items()}
+    return known | rest
+
+
+def _default(schema: Mapping) -> object:
+    return copy.deepcopy(schema["default"]) if "default" in schema else ABSENT
 
 
 def _resolved(schema: Mapping) -> Mapping:

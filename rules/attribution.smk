@@ -4,6 +4,7 @@
 rule attribution:
     input:
         expand("<results>/scores/{model}.safetensors", model=MODELS),
+        kept_shards(),
 
 
 rule choose_facts:

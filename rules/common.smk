@@ -105,14 +105,24 @@ def model_languages(wildcards):
     return languages_of(config, wildcards.model)
 
 
-def shards_of(wildcards):
+def model_shards(model):
     """Attribution shards of a model, all its languages."""
     return expand(
         "<results>/attribution/{model}/{language}/{shard}.safetensors",
-        model=wildcards.model,
-        language=languages_of(config, wildcards.model),
+        model=model,
+        language=languages_of(config, model),
         shard=range(config["attribution"]["shards"]),
     )
+
+
+def shards_of(wildcards):
+    """Attribution shards of the model of a job."""
+    return model_shards(wildcards.model)
+
+
+def kept_shards():
+    """All shards that stay: as targets, so that one that was lost is computed again."""
+    return [shard for model in MODELS for shard in model_shards(model) if config["attribution"]["keep_shards"]]
 
 
 def model_memory(wildcards, attempt):

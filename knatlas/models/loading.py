@@ -11,6 +11,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from knatlas.errors import AtlasError, unknown
 from knatlas.models.architectures import architecture_of
@@ -18,6 +19,9 @@ from knatlas.models.language_model import LanguageModel, as_language_model
 from knatlas.models.sources import ModelSource, check_folder, resolve_model
 
 __all__ = ["LanguageModel", "ModelSource", "as_language_model", "load_model", "resolve_model"]
+
+# a bar per load is no progress of a study; jobs report their own
+transformers_logging.disable_progress_bar()
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = ("auto", "cpu", "cuda")

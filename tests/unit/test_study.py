@@ -34,6 +34,13 @@ def test_values_given_are_kept_beside_defaults():
     assert filled["selection"]["matrice"]["alpha1"] == 1
 
 
+def test_the_order_of_keys_does_not_matter():
+    backwards = dict(reversed(MINIMAL.items()))
+    backwards["selection"] = {"amig": {"tau": {"fr": 0.4, "default": 0.2}}, "bkn": {}}
+    forwards = {**MINIMAL, "selection": {"bkn": {}, "amig": {"tau": {"default": 0.2, "fr": 0.4}}}}
+    assert str(read_study(backwards)) == str(read_study(forwards))
+
+
 def test_reading_a_study_does_not_change_its_argument():
     config = dict(MINIMAL)
     read_study(config)

@@ -66,6 +66,14 @@ class Workflow:
         return name
 
 
+def refused(workflow: Workflow, *arguments: str, **options: str) -> str:
+    """The output of a run that must fail with a sentence."""
+    done = workflow.snakemake(*arguments, **options)
+    assert done.returncode != 0, done.stdout[-2000:]
+    assert "Traceback" not in done.stdout, done.stdout[-4000:]
+    return done.stdout
+
+
 def planned_jobs(output: str) -> Counter:
     """Rules and numbers of jobs of the table "Job stats" of Snakemake's output; empty when there is nothing to do."""
     table = re.search(r"Job stats:\njob +count\n-+ +-+\n(.*?)\ntotal +\d+", output, flags=re.DOTALL)
