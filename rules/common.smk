@@ -40,6 +40,7 @@ FIGURES = {
 # those for which this study has models and selections
 FIGURES = {name: shown for name, shown in FIGURES.items() if shown[0] and set(shown[1]) <= set(SELECTIONS)}
 TABLES = [
+    "exactness",
     "facts",
     "known",
     "gates",

@@ -86,6 +86,34 @@ rule summarise_known:
         "../scripts/summarise_known.py"
 
 
+rule summarise_exactness:
+    input:
+        queries=expand("<results>/scores/{model}.queries.parquet", model=MODELS),
+    output:
+        table=report(
+            "<results>/tables/exactness.csv",
+            caption="../report/exactness.rst",
+            category="Neurons",
+            labels={"result": "exactness of attributions", "model": "each", "selection": "-", "language": "each"},
+        ),
+    log:
+        "<logs>/summarise_exactness.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        models=list(MODELS),
+        resamples=lookup(within=config, dpath="statistics/resamples"),
+        seed=lookup(within=config, dpath="seed"),
+        code=code_of("summarise_exactness.py"),
+    message:
+        "Summarising how exact the attributions are"
+    script:
+        "../scripts/summarise_exactness.py"
+
+
 rule summarise_selection:
     input:
         summaries=expand("<results>/neurons/{model}/summary.csv", model=MODELS),

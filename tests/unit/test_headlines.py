@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from knatlas.errors import AtlasError
+from knatlas.statistics.exactness import summarise_exactness
 from knatlas.statistics.headlines import headlines
 from knatlas.statistics.set_sizes import summarise_sizes
 from knatlas.storage import write_csv
@@ -40,6 +41,17 @@ def test_sizes_count_empty_sets_and_leave_out_what_was_not_searched():
     assert (row["value"], row["n"], row["n_empty"]) == (1.5, 4, 2)
     assert (row["empty_share"], row["median_of_found"], row["largest"], row["n_remarks"]) == (0.5, 3.0, 4, 1)
     assert row["lo"] <= row["value"] <= row["hi"]
+
+
+def test_exactness_takes_the_median_over_facts_and_the_worst_over_queries():
+    errors = {"a": [0.0, 0.02], "b": [0.03, 0.03], "c": [0.0, 0.2]}
+    rows = [(fact, ("en", "fi")[i], error) for fact, pair in errors.items() for i, error in enumerate(pair)]
+    queries = pd.DataFrame(rows, columns=["fact", "language", "completeness_error"])
+    queries = queries.assign(model="m", method="saig", negative_layers=0.5, skipped_layers=0.0)
+    table = summarise_exactness(queries, resamples=200).set_index("language")
+    assert table.loc["all", "value"] == pytest.approx(0.03) and table.loc["all", "n"] == 3
+    assert table.loc["all", "largest"] == 0.2 and table.loc["all", "above_tolerance"] == pytest.approx(1 / 6)
+    assert table.loc["en", "value"] == 0.0 and table.loc["fi", "n_queries"] == 3
 
 
 def test_three_headlines_per_model_with_their_numbers():

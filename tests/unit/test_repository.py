@@ -50,6 +50,15 @@ def test_every_rule_has_a_script_of_its_own_and_every_script_a_rule(root):
     assert sorted(named) == sorted(path.name for path in (root / "scripts").glob("*.py"))
 
 
+def test_every_rule_that_computes_has_a_log_an_environment_and_resources(root):
+    text = "".join(path.read_text() for path in sorted((root / "rules").glob("*.smk")))
+    rules = [rule for rule in re.split(r"\n(?=rule )", text) if rule.startswith("rule ") and "script:" in rule]
+    assert len(rules) >= 20
+    for rule in rules:
+        for directive in ("log:", "conda:", "mem_mb=", "runtime=", "message:", "code=code_of("):
+            assert directive in rule, f"{rule.splitlines()[0]} lacks {directive}"
+
+
 def pins(lines):
     return dict(line.split("==") for line in lines if "==" in line)
 
