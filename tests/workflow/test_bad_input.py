@@ -76,3 +76,13 @@ def test_a_hub_model_without_network_is_a_sentence(clone):
     name = clone.configure("hub.yaml", {"models": ["mbert"]})
     shown = refused(clone, "--cores", "1", "results/smoke/models/mbert/source.json", configfile=name)
     assert "models: mbert: 'google-bert/bert-base-multilingual-cased' is not in the local cache" in shown
+
+
+def test_a_model_that_misses_its_gate_stops_the_study_with_the_figures(clone):
+    recipes = clone.folder / "catalog" / "models.yaml"
+    head, tail = recipes.read_text().split("smoke-gpt2:")
+    recipes.write_text(f"{head}smoke-gpt2:{tail.replace('ffn_share: 0.25', 'ffn_share: 0.999', 1)}")
+    shown = refused(clone, "--cores", "1", "results/smoke/known/smoke-gpt2.parquet")
+    assert "smoke-gpt2 misses ffn_share; all figures:" in shown and "accuracy: Share of trained queries" in shown
+    assert not (clone.results / "models" / "smoke-gpt2" / "source.json").exists()
+    assert (clone.results / "facts" / "prompts.parquet").exists()
