@@ -16,10 +16,20 @@ from torch import Tensor, nn
 
 from knatlas.models.encoding import EncodedQuery, encode_prompt
 from knatlas.models.language_model import LanguageModel
-from tests.tiny_models import tiny_model
+from tests.tiny_models import FLOAT32_NORMS, MODEL_TYPES, tiny_model
 
-# how far float64 sums may differ: transformers takes Llama's norms and rotations in float32 whatever the model's dtype
-EXACT = {"bert": 1e-10, "gpt2": 1e-10, "llama": 1e-5}
+# how far float64 sums may differ
+EXACT = {name: 1e-5 if name in FLOAT32_NORMS else 1e-10 for name in MODEL_TYPES}
+# layers, and in a layer the module before the non-linearity and the one that reads the neurons
+GATED = ("model.layers", "mlp.gate_proj", "mlp.down_proj")
+MODULES = {
+    "bert": ("bert.encoder.layer", "intermediate.dense", "output.dense"),
+    "roberta": ("roberta.encoder.layer", "intermediate.dense", "output.dense"),
+    "xlm-roberta": ("roberta.encoder.layer", "intermediate.dense", "output.dense"),
+    "gpt2": ("transformer.h", "mlp.c_fc", "mlp.c_proj"),
+    "gpt_neox": ("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+    **dict.fromkeys(FLOAT32_NORMS, GATED),
+}
 # the tiny vocabularies hold few words: this answer is one token in all of them, that one two or three
 ONE_TOKEN, SEVERAL_TOKENS = "is", "Helsinki"
 
@@ -35,15 +45,9 @@ def example(lm: LanguageModel, answer: str = ONE_TOKEN, query: int = 0, fact: st
 
 def site_module(lm: LanguageModel, layer: int, is_before: bool) -> tuple[nn.Module, bool]:
     """The module of a layer at which the neurons are, and whether they are its input."""
-    model = lm.model
-    if model.config.model_type == "bert":
-        block = model.bert.encoder.layer[layer]
-        return (block.intermediate.dense, False) if is_before else (block.output.dense, True)
-    if model.config.model_type == "gpt2":
-        block = model.transformer.h[layer].mlp
-        return (block.c_fc, False) if is_before else (block.c_proj, True)
-    block = model.model.layers[layer].mlp
-    return (block.gate_proj, False) if is_before else (block.down_proj, True)
+    layers, before, after = MODULES[lm.model.config.model_type]
+    block = lm.model.get_submodule(layers)[layer]
+    return block.get_submodule(before if is_before else after), not is_before
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Which modules of an architecture hold the neurons: one record per model type, read by all code that opens a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -26,6 +26,7 @@ class Architecture:
     pre_activation: str  # inside a layer: the module whose output goes into the non-linearity
     up_projections: tuple[str, ...]  # inside a layer: the modules whose output coordinates are the neurons
     inner_size: str  # name in the configuration of the number of neurons per layer; None there means 4 * hidden_size
+    skips_padding_positions: bool = False  # the first token's position is the padding token's id + 1, not 0
 
 
 BERT = Architecture(
@@ -67,7 +68,33 @@ LLAMA = Architecture(
     inner_size="intermediate_size",
 )
 
-RECORDS = (BERT, GPT2, LLAMA)
+ROBERTA = replace(
+    BERT,
+    model_type="roberta",
+    body="roberta",
+    head="lm_head",
+    layers="roberta.encoder.layer",
+    skips_padding_positions=True,
+)
+XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta")
+
+GPT_NEOX = Architecture(
+    model_type="gpt_neox",
+    kind="causal",
+    body="gpt_neox",
+    head="lm_head",
+    layers="gpt_neox.layers",
+    down_projection="mlp.dense_4h_to_h",
+    neuron_axis=1,
+    pre_activation="mlp.dense_h_to_4h",
+    up_projections=("mlp.dense_h_to_4h",),
+    inner_size="intermediate_size",
+)
+
+# the modules of these have the names of llama's
+MISTRAL, QWEN2, QWEN3 = (replace(LLAMA, model_type=name) for name in ("mistral", "qwen2", "qwen3"))
+
+RECORDS = (BERT, ROBERTA, XLM_ROBERTA, GPT2, GPT_NEOX, LLAMA, MISTRAL, QWEN2, QWEN3)
 ARCHITECTURES: dict[str, Architecture] = {record.model_type: record for record in RECORDS}
 
 

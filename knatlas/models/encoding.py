@@ -96,7 +96,7 @@ def _split(lm: LanguageModel, prompt: object) -> tuple[_Pieces, _Pieces, _Pieces
     text = prompt.before + prompt.separator + prompt.answer + prompt.after
     encoding = lm.tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     ids, added = encoding["input_ids"], [bool(mark) for mark in encoding["special_tokens_mask"]]
-    spans = _without_blanks(text, encoding["offset_mapping"])
+    spans = _spans(lm, text, ids, encoding["offset_mapping"])
     inside = [i for i, (a, b) in enumerate(spans) if not added[i] and a < end and b > start]
     if any(spans[i][0] < start or spans[i][1] > end for i in inside):
         return _split_apart(lm, prompt, ids, added)
@@ -106,13 +106,18 @@ def _split(lm: LanguageModel, prompt: object) -> tuple[_Pieces, _Pieces, _Pieces
     return tuple(_Pieces(tuple(ids[cut]), tuple(added[cut])) for cut in cuts)
 
 
-def _without_blanks(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Character spans of tokens without the blanks at their beginning: " Paris" is a token of the answer "Paris"."""
+def _spans(
+    lm: LanguageModel, text: str, ids: Iterable[int], offsets: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Character spans of tokens without the blanks at their beginning: " Paris" is a token of the answer "Paris".
+
+    A token that is a blank has an empty span: some tokenizers say that it covers the character after it.
+    """
     spans = []
-    for start, end in offsets:
+    for token, (start, end) in zip(ids, offsets, strict=True):
         while start < end and text[start].isspace():
             start += 1
-        spans.append((start, end))
+        spans.append((start, end if lm.tokenizer.decode([token]).strip() else start))
     return spans
 
 
@@ -141,7 +146,8 @@ def _alone(lm: LanguageModel, prompt: object, separator: str, text: str) -> tupl
             "cannot be told from the others; leave the fact out or use another model"
         )
     start = len(LINE + separator)
-    pairs = list(zip(encoding["input_ids"], encoding["offset_mapping"], strict=True))
+    ids = encoding["input_ids"]
+    pairs = list(zip(ids, _spans(lm, LINE + separator + text, ids, encoding["offset_mapping"]), strict=True))
     blank = tuple(token for token, (_, end) in pairs if len(LINE) < end <= start)
     return blank, tuple(token for token, (_, end) in pairs if end > start)
 
@@ -197,7 +203,7 @@ def _check_ids(lm: LanguageModel, prompt: object, ids: tuple[int, ...], targets:
             f"{_where(lm, prompt)}: token id {greatest} is outside the model's {lm.n_vocabulary} entries; "
             "the tokenizer does not belong to this model"
         )
-    longest = lm.model.config.max_position_embeddings
+    longest = lm.n_positions
     if len(ids) > longest:
         raise AtlasError(f"{_where(lm, prompt)}: the sentence has {len(ids)} tokens; the model reads at most {longest}")
 

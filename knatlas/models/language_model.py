@@ -47,6 +47,13 @@ class LanguageModel:
         return self.model.get_input_embeddings().num_embeddings
 
     @property
+    def n_positions(self) -> int:
+        """The most tokens that the model reads at once."""
+        config = self.model.config
+        n_skipped = config.pad_token_id + 1 if self.architecture.skips_padding_positions else 0
+        return config.max_position_embeddings - n_skipped
+
+    @property
     def body(self) -> nn.Module:
         """The module that turns token ids into final hidden states."""
         return module_at(self.model, self.architecture.body)

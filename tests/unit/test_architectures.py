@@ -1,14 +1,23 @@
 """Every record of an architecture names the modules it says: checked on a tiny random model of each."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from knatlas.errors import AtlasError
 from knatlas.models.architectures import ARCHITECTURES, architecture_of, module_at
+from knatlas.models.encoding import encode_prompt
 from knatlas.models.language_model import LanguageModel, as_language_model
 from tests.tiny_models import MODEL_TYPES, NEURONS, TOKENIZERS, random_model, tiny_model
 
-ACTIVATIONS = {"bert": torch.nn.functional.gelu, "llama": torch.nn.functional.silu}
+ACTIVATIONS = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "gpt_neox"), torch.nn.functional.gelu),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), torch.nn.functional.silu),
+    "gpt2": torch.nn.GELU(approximate="tanh"),
+}
+# what each type misses: docs/adding.md
+REFUSED = ["bloom", "distilbert", "gemma2", "gemma3_text", "opt", "phi3"]
 IDS = torch.tensor([[3, 7, 11, 5, 9]])
 
 
@@ -32,18 +41,24 @@ def test_tiny_models_exist_for_every_record() -> None:
 
 
 def test_kind_is_the_one_of_the_family() -> None:
-    assert {name: record.kind for name, record in ARCHITECTURES.items()} == {
-        "bert": "masked",
-        "gpt2": "causal",
-        "llama": "causal",
-    }
+    masked = {name for name, record in ARCHITECTURES.items() if record.kind == "masked"}
+    causal = {name for name, record in ARCHITECTURES.items() if record.kind == "causal"}
+    assert masked == {"bert", "roberta", "xlm-roberta"}
+    assert causal == {"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
 
 
 def test_unknown_model_type_lists_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(AtlasError, match=r"is 'lama'; expected a known architecture \(bert gpt2 llama\)"):
+    known = r"bert gpt2 gpt_neox llama mistral qwen2 qwen3 roberta xlm-roberta"
+    with pytest.raises(AtlasError, match=rf"is 'lama'; expected a known architecture \({known}\)"):
         architecture_of("lama")
     with pytest.raises(AtlasError, match="Did you mean 'llama'"):
         architecture_of("lama")
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_a_type_that_does_not_fit_the_record_is_refused(model_type: str) -> None:
+    with pytest.raises(AtlasError, match=f"is '{model_type}'; expected a known architecture"):
+        architecture_of(model_type)
 
 
 def test_a_path_that_does_not_exist_is_a_sentence(lm: LanguageModel) -> None:
@@ -83,8 +98,7 @@ def test_ffn_output_is_the_sum_of_neurons_times_value_vectors(lm: LanguageModel)
 
 
 def test_pre_activation_goes_into_the_non_linearity(lm: LanguageModel) -> None:
-    gelu_tanh = torch.nn.GELU(approximate="tanh")
-    function = ACTIVATIONS.get(lm.architecture.model_type, gelu_tanh)
+    function = ACTIVATIONS[lm.architecture.model_type]
     for layer in range(lm.n_layers):
         value = function(seen(lm, lm.pre_activations()[layer])[1])
         others = [module for module in lm.up_projections(layer) if module is not lm.pre_activations()[layer]]
@@ -119,6 +133,25 @@ def test_body_and_head_together_are_the_model(lm: LanguageModel) -> None:
     with torch.no_grad():
         logits = lm.head(lm.hidden_states(IDS, torch.ones_like(IDS)))
         torch.testing.assert_close(logits, lm.model(IDS).logits, rtol=1e-12, atol=1e-12)
+
+
+def test_a_model_reads_as_many_tokens_as_it_has_positions(lm: LanguageModel) -> None:
+    ids = torch.full((1, lm.n_positions), 7)
+    with torch.no_grad():
+        assert lm.model(ids).logits.isfinite().all()
+    if lm.architecture.skips_padding_positions:
+        assert lm.n_positions == 62
+        with pytest.raises(RuntimeError, match="out of bounds"):
+            lm.model(torch.full((1, 63), 7))
+    else:
+        assert lm.n_positions == 64
+
+
+def test_a_sentence_too_long_for_roberta_is_refused_before_the_model_fails() -> None:
+    prompt = SimpleNamespace(fact="f", language="en", query=0, before="The" + " of" * 59, separator=" ", after="")
+    prompt.answer = "is"
+    with pytest.raises(AtlasError, match="the sentence has 63 tokens; the model reads at most 62"):
+        encode_prompt(tiny_model("roberta"), prompt)
 
 
 def test_the_model_is_frozen_and_in_evaluation_mode(lm: LanguageModel) -> None:

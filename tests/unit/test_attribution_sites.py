@@ -8,10 +8,10 @@ from knatlas.attribution.engine import attribute
 from knatlas.attribution.general import ReadoutModel, capture
 from knatlas.models.encoding import readouts
 from tests.naive_attribution import EXACT, SEVERAL_TOKENS, example, naive, relative_error
-from tests.tiny_models import tiny_model
+from tests.tiny_models import MODEL_TYPES, tiny_model
 
 
-@pytest.mark.parametrize("model_type", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_value_before_the_non_linearity_can_be_the_neuron(model_type):
     lm = tiny_model(model_type, "float64")
     method = AttributionMethod("x", steps=2, neuron_site="pre_activation")

@@ -156,7 +156,7 @@ def test_targets_are_the_answer_and_readouts_read_them(
     lm = tiny_model(model_type)
     query = encode(lm, before, separator, answer, after if lm.kind == "masked" else "")
     assert lm.tokenizer.decode(list(query.targets)).replace(" ", "") == answer.replace(" ", "")
-    assert len(query.positions) == len(query.targets)
+    assert len(query.positions) == len(query.targets) and lm.tokenizer.decode(query.targets[:1]).strip()
     own = [query.input_ids[i] for i in query.replaceable]
     assert not set(own) & {lm.tokenizer.bos_token_id, lm.tokenizer.mask_token_id, lm.tokenizer.cls_token_id}
     if lm.kind == "masked":
