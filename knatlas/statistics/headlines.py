@@ -42,11 +42,12 @@ def _against_random(row: pd.Series) -> str:
 
 
 def _against_other_facts(row: pd.Series) -> str:
-    share = abs(row["control_value"] / row["value"]) if row["value"] else float("nan")
+    # by absolute changes: those of both signs cancel in the mean
+    share = 1 / row["size_ratio"] if row["size_ratio"] else float("nan")
     verdict = "the neurons belong to the fact" if share < 0.5 else "the neurons do NOT belong to the fact alone"
     return (
         f"the same neurons change P(answer) of a fact of another relation by {_percent(row, 'control_')} "
-        f"(n = {row['control_n']} facts), {share:.0%} of their own fact's change: {verdict}"
+        f"(n = {row['control_n']} facts), in absolute size {share:.0%} of their own fact's: {verdict}"
     )
 
 

@@ -23,6 +23,9 @@ SEPARATION_COLUMNS = [
     "ratio",
     "ratio_lo",
     "ratio_hi",
+    "size_ratio",
+    "size_ratio_lo",
+    "size_ratio_hi",
     "is_separated",
 ]
 # control: (selection, probe); None stands for the found selection itself, measured on another fact
@@ -46,12 +49,15 @@ def separate_controls(
 
     One row per model, language (and "all"), operation and control: `random_layer_matched` and `random` neurons on the
     fact's own queries, the found neurons on a fact of the `same_relation` and of an `other_relation`. ratio is
-    |mean change| / |mean change of the control| over the facts that have both, with its interval; is_separated when it
-    is at least 10 and the two intervals of the changes don't overlap. A control that was not measured is left out.
+    |mean change| / |mean change of the control| over the facts that have both, with its interval. Random changes of
+    both signs cancel in a mean, so size_ratio is the same with the absolute change of each fact and draw in place of
+    the change. is_separated when both ratios are at least 10 and the intervals of the changes don't overlap. A control
+    that was not measured is left out.
     """
     changes = per_fact(rows, min_p_before)
+    changes = changes.assign(size=changes["relative_change"].abs())
     changes = changes.groupby(["model", "language", "operation", "selection", "probe", "fact"], sort=False)
-    changes = changes["relative_change"].mean().reset_index()
+    changes = changes[["relative_change", "size"]].mean().reset_index()
     lines = []
     for key, group in changes.groupby(["model", "language", "operation"], sort=False):
         lines += [{**_names(key, selection), **line} for line in _compare(group, selection, seed, resamples)]
@@ -63,23 +69,30 @@ def _names(key: tuple, selection: str) -> dict:
 
 
 def _compare(group: pd.DataFrame, selection: str, seed: int, resamples: int) -> list[dict]:
-    by_set = group.pivot(index="fact", columns=["selection", "probe"], values="relative_change").sort_index()
+    by_set, sizes = (
+        group.pivot(index="fact", columns=["selection", "probe"], values=measure).sort_index()
+        for measure in ("relative_change", "size")
+    )
     lines = []
     for control, (name, probe) in CONTROLS.items():
         columns = [(selection, "own"), (name or selection, probe)]
         if all(column in by_set.columns for column in columns):
-            lines.append(
-                {"control": control} | _line(*[by_set[column].to_numpy() for column in columns], seed, resamples)
-            )
+            changes, absolute = ([table[column].to_numpy() for column in columns] for table in (by_set, sizes))
+            lines.append({"control": control} | _line(*changes, *absolute, seed, resamples))
     return lines
 
 
-def _line(found: np.ndarray, control: np.ndarray, seed: int, resamples: int) -> dict:
+def _line(
+    found: np.ndarray, control: np.ndarray, size: np.ndarray, control_size: np.ndarray, seed: int, resamples: int
+) -> dict:
     of_found, of_control = (bootstrap_mean(part, seed, resamples) for part in (found, control))
     ratio = bootstrap_ratio(found, control, seed, resamples, is_absolute=True)
-    is_separated = ratio.value >= SMALLEST_RATIO and not _is_overlapping(of_found, of_control)
+    size_ratio = bootstrap_ratio(size, control_size, seed, resamples)
+    is_large = min(ratio.value, size_ratio.value) >= SMALLEST_RATIO
     fields = {f"control_{name}": value for name, value in of_control._asdict().items()}
     ratios = {"ratio": ratio.value, "ratio_lo": ratio.lo, "ratio_hi": ratio.hi}
+    ratios |= {"size_ratio": size_ratio.value, "size_ratio_lo": size_ratio.lo, "size_ratio_hi": size_ratio.hi}
+    is_separated = is_large and not _is_overlapping(of_found, of_control)
     return {**of_found._asdict(), **fields, **ratios, "is_separated": bool(is_separated)}
 
 

@@ -16,8 +16,7 @@ def summarise_sizes(summaries: pd.DataFrame, seed: int = 0, resamples: int = DEF
     Args: summaries, the tables that `select` gives, with a column `model`. A fact that was not searched is left out.
     Returns: value, lo, hi, neurons per fact; n, facts; n_empty, facts with an empty set; empty_share, empty_lo,
     empty_hi, their share; median_of_found, of the sizes that are not zero; largest size;
-    n_remarks, facts whose set carries a remark (a raised
-    threshold, no positive score, a language without attribution).
+    n_remarks, facts whose set carries a remark (a raised threshold, no positive score, a language without attribution).
     """
     searched = summaries[summaries["is_searched"].astype(bool)]
     rows = []

@@ -10,13 +10,24 @@ from knatlas.statistics.set_sizes import summarise_sizes
 from knatlas.storage import write_csv
 from knatlas.summary import summary
 
-FIELDS = ["value", "lo", "hi", "n", "control_value", "control_lo", "control_hi", "control_n", "is_separated"]
+FIELDS = [
+    "value",
+    "lo",
+    "hi",
+    "n",
+    "control_value",
+    "control_lo",
+    "control_hi",
+    "control_n",
+    "size_ratio",
+    "is_separated",
+]
 
 
 def separation(other: float = -0.01, is_separated: bool = True) -> pd.DataFrame:
     rows = {
-        "random_layer_matched": [-0.4, -0.5, -0.3, 24, -0.01, -0.02, 0.0, 24, is_separated],
-        "other_relation": [-0.4, -0.5, -0.3, 24, other, other - 0.01, other + 0.01, 24, True],
+        "random_layer_matched": [-0.4, -0.5, -0.3, 24, -0.01, -0.02, 0.0, 24, 40.0, is_separated],
+        "other_relation": [-0.4, -0.5, -0.3, 24, other, other - 0.01, other + 0.01, 24, -0.4 / other, True],
     }
     lines = [{"control": name, **dict(zip(FIELDS, values, strict=True))} for name, values in rows.items()]
     return pd.DataFrame(lines).assign(model="m", selection="matrice", language="all", operation="suppress")

@@ -185,6 +185,18 @@ def test_a_ratio_below_ten_is_no_separation():
     assert not table[table["control"] == "random_layer_matched"]["is_separated"].any()
 
 
+def test_random_changes_that_cancel_in_the_mean_are_no_separation():
+    rows = [row(f"f{i}", 0.5, 0.25 + 0.001 * i) for i in range(20)]
+    for draw, sign in enumerate((-1, 1)):
+        rows += [
+            row(f"f{i}", 0.5, 0.5 + sign * 0.05 + 1e-4, selection="random_layer_matched", draw=draw) for i in range(20)
+        ]
+    line = separate_controls(pd.DataFrame(rows), resamples=200).iloc[0]
+    assert line["ratio"] > 1000 and not line["is_separated"]
+    # found: -0.5 + 0.002 i, mean -0.481; random: -0.0998 and +0.1002, mean of absolute values 0.1
+    assert line["size_ratio"] == pytest.approx(4.81, rel=1e-3)
+
+
 def test_overlapping_intervals_are_no_separation():
     random = np.random.default_rng(3)
     rows = [row(f"f{i}", 0.5, 0.5 + random.normal(0.02, 0.3)) for i in range(12)]
