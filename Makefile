@@ -3,21 +3,23 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CORES  ?= 2
-STUDY  := results/embedded
+RESULTS := results/embedded
+STUDY  ?= studies/papers.yaml
 
 # no run of the demo or of the tests talks to a hub
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help env demo test test-workflow lint bench figures clean
+.PHONY: help env demo plan plan-error test test-workflow lint bench figures clean
 
 help:
 	@echo "make demo      environment, then the embedded study and its report (about ten minutes on two cores)"
 	@echo "make test      environment, then all tests"
 	@echo "make figures   figures and tables again from what is computed"
 	@echo "make lint      ruff, snakefmt, snakemake --lint"
-	@echo "make bench     speed of the attribution engine, as ratios within one run"
+	@echo "make plan      what STUDY=$(STUDY) will cost, before anything is run; make plan-error: how wrong that was"
+	@echo "make bench     speed, agreement and memory of the attribution engine; PEERS=/path/one:/path/two names other code"
 	@echo "make env       the virtual environment in $(VENV) only"
 	@echo "make clean     remove the embedded study's results"
 
@@ -31,7 +33,10 @@ $(VENV)/.installed: requirements.txt
 
 demo: env
 	$(BIN)/snakemake --cores $(CORES) report
-	@$(BIN)/python -m knatlas.summary $(STUDY)
+	@$(BIN)/python -m knatlas.summary $(RESULTS)
+
+plan plan-error: env
+	$(BIN)/snakemake --configfile $(STUDY) --cores 1 --quiet --forcerun $(subst -,_,$@) -- $(subst -,_,$@)
 
 test: env
 	$(BIN)/python -m pytest tests -n $(CORES) --dist loadfile
@@ -46,7 +51,11 @@ lint: env
 	$(BIN)/snakemake --lint
 
 bench: env
-	$(BIN)/python -m tests.bench_attribution
+	PEERS="$(PEERS)" $(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.gpu
+	$(BIN)/python -m benchmarks.tables
 
 clean:
-	rm -rf $(STUDY)
+	rm -rf $(RESULTS)

@@ -28,6 +28,7 @@ include: "rules/selection.smk"
 include: "rules/experiments.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/plan.smk"
 
 
 report: "report/workflow.rst"

@@ -32,7 +32,7 @@ class Job:
         self.facts: dict = {}
 
     def __enter__(self) -> "Job":
-        self.start = time.monotonic()
+        self.start, self.processor_start = time.monotonic(), time.process_time()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self.log_file = self.log_path.open("w", encoding="utf-8")
         self.log(f"{self.snakemake.rule} {dict(self.snakemake.wildcards)}")
@@ -65,6 +65,7 @@ class Job:
         settings = {str(name): value for name, value in dict(self.snakemake.params).items()}
         seconds = time.monotonic() - self.start
         record = run_record([str(path) for path in self.snakemake.input], settings, seconds)
+        record["cpu_seconds"] = round(time.process_time() - self.processor_start, 3)
         record |= {"rule": self.snakemake.rule, "wildcards": dict(self.snakemake.wildcards), **self.facts}
         for output in self.snakemake.output:
             write_json(record, f"{output}.provenance.json")

@@ -5,8 +5,9 @@ The metadata in a file is part of its content: it holds no times, no machine, no
 """
 
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ from safetensors.numpy import save_file
 from knatlas.errors import AtlasError
 
 METADATA_KEY = "knatlas"
+SAFETENSORS_TYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32"}
+
+# Type and shape of an array that is still to be written.
+Layout = tuple[str, tuple[int, ...]]
+# Name of an array, number of its first element that is written (in C order), and the elements from there on.
+Block = tuple[str, int, np.ndarray]
 
 
 def _write(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -95,6 +102,46 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: str | Path, metadata: M
     _write(path, lambda partial: save_file(contiguous, partial, metadata={METADATA_KEY: _as_json(metadata or {})}))
 
 
+def write_array_blocks(
+    layout: Mapping[str, Layout], blocks: Iterable[Block], path: str | Path, metadata: Mapping | None = None
+) -> None:
+    """Write named arrays as safetensors block by block: only one block at a time need be in memory.
+
+    Args: layout, type and shape of every array; blocks in any order, elements that no block holds are 0; the metadata
+    as in `write_arrays`. Raises: KeyError for a block of an array that the layout lacks.
+    """
+    header, starts = _header(layout, metadata or {})
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            file.write(header)
+            file.truncate(len(header) + sum(_n_bytes(layout[name]) for name in layout))
+            for name, start, values in blocks:
+                kind = np.dtype(layout[name][0]).newbyteorder("<")
+                file.seek(len(header) + starts[name] + start * kind.itemsize)
+                file.write(np.ascontiguousarray(values, dtype=kind).tobytes())
+
+    _write(path, write)
+
+
+def _header(layout: Mapping[str, Layout], metadata: Mapping) -> tuple[bytes, dict[str, int]]:
+    """The header of a safetensors file, and where each array begins behind it."""
+    entries, starts, end = {"__metadata__": {METADATA_KEY: _as_json(metadata)}}, {}, 0
+    # wide types first, so that every array begins at a multiple of its type's size
+    for name in sorted(layout, key=lambda name: (-np.dtype(layout[name][0]).itemsize, name)):
+        starts[name], end = end, end + _n_bytes(layout[name])
+        kind, shape = layout[name]
+        entries[name] = {"dtype": SAFETENSORS_TYPES[kind], "shape": list(shape), "data_offsets": [starts[name], end]}
+    text = json.dumps(entries, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, starts
+
+
+def _n_bytes(layout: Layout) -> int:
+    kind, shape = layout
+    return np.dtype(kind).itemsize * math.prod(shape)
+
+
 def read_arrays(path: str | Path, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict]:
     """The arrays of a safetensors file (all, or those in `names`) and its metadata; AtlasError when missing or torn."""
     try:
@@ -106,6 +153,34 @@ def read_arrays(path: str | Path, names: list[str] | None = None) -> tuple[dict[
         raise
     except Exception as error:
         raise AtlasError(f"{path} can't be read as safetensors ({error}); delete it and rerun the rule") from error
+
+
+class SlicedArrays(Mapping):
+    """The arrays of a safetensors file, read slice by slice: a file need not fit into memory."""
+
+    def __init__(self, path: str | Path):
+        self.file = safe_open(path, framework="numpy")
+        self.names = sorted(self.file.keys())
+
+    def __getitem__(self, name: str) -> object:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.file.get_slice(name)
+
+    def kind(self, name: str) -> str:
+        """The type of an array."""
+        kinds = {code: kind for kind, code in SAFETENSORS_TYPES.items()}
+        return kinds[self.file.get_slice(name).get_dtype()]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an array."""
+        return tuple(self.file.get_slice(name).get_shape())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:

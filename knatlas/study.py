@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError, nearest, unknown
+from knatlas.selection.needs import NORMALISED, methods_of
 
 SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "study.schema.yaml"
 
@@ -51,6 +52,16 @@ def languages_of(study: Mapping, model: str) -> list[str]:
     """The study's languages in which a model is studied, in the study's order."""
     own = all_models(study)[model].get("languages", "all")
     return [language for language in study["languages"] if own == "all" or language in own]
+
+
+def attribution_settings(study: Mapping) -> dict:
+    """What of the part `attribution` decides numbers; how the work is cut and how long shards are kept does not."""
+    attribution = dict(study["attribution"])
+    unused = ["shards", "keep_shards"] + (["candidates"] if attribution["keep"] == "all" else [])
+    settings = {key: value for key, value in attribution.items() if key not in [*unused, "screening"]}
+    if attribution["screening"]["reference"] is not None:
+        settings["screening"] = {**attribution["screening"], "seed": study["seed"]}
+    return settings
 
 
 def _schema_errors(config: Mapping) -> list[ValidationError]:
@@ -98,7 +109,8 @@ def _sentence(error: ValidationError) -> str:
     if error.validator in ("enum", "const"):
         allowed = error.validator_value if error.validator == "enum" else [error.validator_value]
         hint = nearest(error.instance, allowed)
-        return f"{path}: is '{error.instance}'; expected one of {' '.join(map(str, allowed))}.{hint}"
+        names = " ".join("null" if value is None else str(value) for value in allowed)
+        return f"{path}: is '{error.instance}'; expected one of {names}.{hint}"
     if error.validator == "type":
         return f"{path}: is {error.instance!r}; expected {_type_name(error.validator_value)}{about}"
     if error.validator == "oneOf":
@@ -190,3 +202,28 @@ def _selection_mistakes(study: dict) -> Iterator[str]:
     is_found = reference in chosen and not reference.startswith("random")
     if any(name.startswith("random") for name in chosen) and not is_found:
         yield f"selection.random.reference: is '{reference}'; expected a found one of selection.selections"
+    yield from _attribution_mistakes(study)
+
+
+def _attribution_mistakes(study: dict) -> Iterator[str]:
+    attribution, chosen = study["attribution"], study["selection"]["selections"]
+    for i, selection in enumerate(chosen):
+        for method in sorted(set(methods_of(selection)) - set(attribution["run"])):
+            run = " ".join(attribution["run"])
+            yield (
+                f"selection.selections[{i}]: '{selection}' reads the scores of '{method}', which is not in "
+                f"attribution.run ({run}); add {method} to it, or leave the selection out"
+            )
+    reference = attribution["screening"]["reference"]
+    if reference is not None and "atp" not in attribution["run"]:
+        run = " ".join(attribution["run"])
+        yield (
+            f"attribution.screening.reference: is '{reference}', but atp, which it checks, is not in attribution.run "
+            f"({run}); add atp to it, or set the reference to null"
+        )
+    is_per_neuron = study["selection"]["matrice"]["eq9_axis"] == "neuron" and set(NORMALISED) & set(chosen)
+    if attribution["keep"] == "candidates" and is_per_neuron:
+        yield (
+            "selection.matrice.eq9_axis: is 'neuron', which can't be told from candidates: a small score can be the "
+            "largest of its neuron; take 'language', or attribution.keep 'all'"
+        )

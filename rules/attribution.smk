@@ -1,4 +1,4 @@
-# Attribution: which neurons raise P(answer), per model, language and shard of facts; then gathered per model.
+# Attribution: which neurons raise P(answer), per model, language (or all) and shard of facts; then gathered per model.
 
 
 rule attribution:
@@ -48,14 +48,14 @@ rule attribute_shard:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
+        mem_mb=shard_memory,
         runtime=720,
         device=config["compute"]["device"],
-        batch_rows=batch_rows,
+        batch_queries=config["compute"]["batch_queries"],
+        batch_rows=attribution_rows,
     params:
-        equations=lookup(within=config, dpath="attribution/equations"),
-        methods=lookup(within=config, dpath="attribution/methods"),
-        refine_threshold=lookup(within=config, dpath="attribution/refine_threshold"),
+        attribution=attribution_settings(config),
+        languages=shard_languages,
         dtype=lookup(within=config, dpath="dtype"),
         code=code_of("attribute_shard.py"),
     message:
@@ -67,6 +67,7 @@ rule attribute_shard:
 rule aggregate_scores:
     input:
         shards=shards_of,
+        queries=shard_tables_of,
     output:
         scores="<results>/scores/{model}.safetensors",
         queries="<results>/scores/{model}.queries.parquet",
@@ -75,7 +76,7 @@ rule aggregate_scores:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=scores_memory,
+        mem_mb=4000,
         runtime=60,
     params:
         languages=model_languages,

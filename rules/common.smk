@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from knatlas.errors import AtlasError
 from knatlas.job import share_library
 from knatlas.provenance import catalog_digest, code_digest
-from knatlas.study import all_models, languages_of, read_study
+from knatlas.study import all_models, attribution_settings, languages_of, read_study
 
 share_library(BASE)
 try:
@@ -29,6 +29,7 @@ DATASETS = {
     "mpararel": ["mpararel"],
     "multilingual_pararel": ["multilingual_pararel", "pararel", "mpararel"],
 }[config["facts"]["source"]]
+KEEPS_CANDIDATES = config["attribution"]["keep"] == "candidates"
 
 # Figures by name: the models and the selections they show.
 FIGURES = {
@@ -50,6 +51,8 @@ TABLES = [
     "selection",
     "headlines",
 ]
+# only where something is checked
+TABLES += ["screening"] if config["attribution"]["screening"]["reference"] else []
 
 
 def any_of(names):
@@ -106,19 +109,30 @@ def model_languages(wildcards):
     return languages_of(config, wildcards.model)
 
 
-def model_shards(model):
-    """Attribution shards of a model, all its languages."""
+def model_shards(model, ending="safetensors"):
+    """Attribution shards of a model: for each of its languages, or of candidates for all together."""
     return expand(
-        "<results>/attribution/{model}/{language}/{shard}.safetensors",
+        "<results>/attribution/{model}/{language}/{shard}.{ending}",
         model=model,
-        language=languages_of(config, model),
+        ending=ending,
+        language="all" if KEEPS_CANDIDATES else languages_of(config, model),
         shard=range(config["attribution"]["shards"]),
     )
+
+
+def shard_languages(wildcards):
+    """Languages of one shard: its own, or for candidates all of the model, whose union they are."""
+    return languages_of(config, wildcards.model) if KEEPS_CANDIDATES else [wildcards.language]
 
 
 def shards_of(wildcards):
     """Attribution shards of the model of a job."""
     return model_shards(wildcards.model)
+
+
+def shard_tables_of(wildcards):
+    """The tables of queries beside these shards."""
+    return model_shards(wildcards.model, "queries.parquet")
 
 
 def kept_shards():
@@ -132,12 +146,14 @@ def model_memory(wildcards, attempt):
     return int(attempt * (2000 + 8 * millions))
 
 
-def scores_memory(wildcards, attempt):
-    """Memory in MB of a job that holds a model's scores: twelve numbers per neuron, fact and language, and their copy."""
-    record, facts = MODELS[wildcards.model], config["localisation"]["facts"] or 1000
+def shard_memory(wildcards, attempt):
+    """Memory in MB of an attribution job: a model's, what is kept of its facts, and the dense statistics of one fact."""
+    record, attribution = MODELS[wildcards.model], config["attribution"]
+    languages = len(shard_languages(wildcards))
+    facts = (config["localisation"]["facts"] or 10_000) / attribution["shards"]
     neurons = record.get("neurons", 40 * record.get("parameters_millions", 50))
-    n_bytes = 2.2 * 12 * 4 * facts * neurons * len(languages_of(config, wildcards.model))
-    return int(attempt * (2000 + n_bytes / 1e6))
+    kept = (24 * languages + 4) * attribution["candidates"] if KEEPS_CANDIDATES else 48 * neurons
+    return model_memory(wildcards, attempt) + int(attempt * (facts * kept + 300 * neurons * languages) / 1e6)
 
 
 def shard_file(path):
@@ -146,5 +162,10 @@ def shard_file(path):
 
 
 def batch_rows(wildcards, attempt):
-    """Rows of a forward pass; halved at every new attempt, in case memory was short."""
-    return max(1, config["compute"]["batch_rows"] // 2 ** (attempt - 1))
+    """Rows of a forward pass; halved at every new attempt, in case memory was short. 0 is 256 but for attributions."""
+    return max(1, (config["compute"]["batch_rows"] or 256) // 2 ** (attempt - 1))
+
+
+def attribution_rows(wildcards, attempt):
+    """As `batch_rows`; 0 lets the engine choose from the memory that is free."""
+    return batch_rows(wildcards, attempt) if config["compute"]["batch_rows"] else 0

@@ -114,6 +114,36 @@ rule summarise_exactness:
         "../scripts/summarise_exactness.py"
 
 
+rule summarise_screening:
+    input:
+        queries=expand("<results>/scores/{model}.queries.parquet", model=MODELS),
+    output:
+        table=report(
+            "<results>/tables/screening.csv",
+            caption="../report/screening.rst",
+            category="Neurons",
+            labels={"result": "what a screening misses", "model": "each", "selection": "-", "language": "each"},
+        ),
+    log:
+        "<logs>/summarise_screening.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        models=list(MODELS),
+        reference=lookup(within=config, dpath="attribution/screening/reference"),
+        kept=lookup(within=config, dpath="attribution/screening/kept"),
+        resamples=lookup(within=config, dpath="statistics/resamples"),
+        seed=lookup(within=config, dpath="seed"),
+        code=code_of("summarise_screening.py"),
+    message:
+        "Summarising what a screening by atp misses"
+    script:
+        "../scripts/summarise_screening.py"
+
+
 rule summarise_selection:
     input:
         summaries=expand("<results>/neurons/{model}/summary.csv", model=MODELS),

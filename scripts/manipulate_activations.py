@@ -1,20 +1,19 @@
 """Suppress and enhance the neurons of every selection, and measure P(answer) of their fact and of other facts."""
 
-import torch
-
 from knatlas.experiments.evaluation import evaluate_with
 from knatlas.experiments.manipulation import manipulate
 from knatlas.job import Job
+from knatlas.models.devices import use_threads
 from knatlas.models.loading import load_model
 from knatlas.models.sources import model_identity, read_source_record
 from knatlas.selection.neuron_set import read_neuron_sets
 from knatlas.storage import read_json, read_table, write_table
 
 with Job(snakemake) as job:
-    torch.set_num_threads(snakemake.threads)
+    use_threads(snakemake.threads)
     params, record = snakemake.params, read_json(snakemake.input.model[0])
     identity = model_identity(record)
-    model = load_model(read_source_record(record), params.dtype, snakemake.resources.device)
+    model = load_model(read_source_record(record), params.dtype, snakemake.resources.device, job.log)
     prompts = read_table(snakemake.input.prompts).query("language in @params.languages and kind == @model.kind")
     sets = [read_neuron_sets(path) for path in snakemake.input.neurons]
     evaluate = evaluate_with(model, prompts, snakemake.resources.batch_rows, params.positions)

@@ -1,18 +1,17 @@
 """P(answer) of every query, whether the model answers it rightly, and the rank among the relation's objects."""
 
-import torch
-
 from knatlas.job import Job
 from knatlas.models.answers import known_facts
+from knatlas.models.devices import use_threads
 from knatlas.models.loading import load_model
 from knatlas.models.sources import model_identity, read_source_record
 from knatlas.storage import read_json, read_table, write_table
 
 with Job(snakemake) as job:
-    torch.set_num_threads(snakemake.threads)
+    use_threads(snakemake.threads)
     record = read_json(snakemake.input.model[0])
     identity = model_identity(record)
-    model = load_model(read_source_record(record), snakemake.params.dtype, snakemake.resources.device)
+    model = load_model(read_source_record(record), snakemake.params.dtype, snakemake.resources.device, job.log)
     prompts = read_table(snakemake.input.prompts).query(
         "language in @snakemake.params.languages and kind == @model.kind"
     )

@@ -14,4 +14,5 @@ with Job(snakemake) as job:
     for path, (sets, summary) in zip(snakemake.output.neurons, chosen, strict=True):
         write_table(sets.table, path, sets.metadata)
         summaries.append(summary)
+        job.log(f"{sets.selection}: {(~summary['is_certified']).sum()} of {len(summary)} sets are not certified")
     write_csv(pd.concat(summaries, ignore_index=True), snakemake.output.summary)

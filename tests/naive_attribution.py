@@ -28,7 +28,11 @@ MODULES = {
     "xlm-roberta": ("roberta.encoder.layer", "intermediate.dense", "output.dense"),
     "gpt2": ("transformer.h", "mlp.c_fc", "mlp.c_proj"),
     "gpt_neox": ("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-    **dict.fromkeys(FLOAT32_NORMS, GATED),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"), GATED),
+    "phi3": ("model.layers", "mlp.gate_up_proj", "mlp.down_proj"),
+    "distilbert": ("distilbert.transformer.layer", "ffn.lin1", "ffn.lin2"),
+    "opt": ("model.decoder.layers", "fc1", "fc2"),
+    "bloom": ("transformer.h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
 }
 # the tiny vocabularies hold few words: this answer is one token in all of them, that one two or three
 ONE_TOKEN, SEVERAL_TOKENS = "is", "Helsinki"
@@ -50,14 +54,22 @@ def site_module(lm: LanguageModel, layer: int, is_before: bool) -> tuple[nn.Modu
     return block.get_submodule(before if is_before else after), not is_before
 
 
+def in_one_row(change: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    """`change` of a value whose tokens are one row, with or without an axis of rows."""
+    return change(value) if value.dim() == 3 else change(value[None])[0]
+
+
 @contextmanager
 def hooked(lm: LanguageModel, layer: int, is_before: bool, change: Callable[[Tensor], Tensor]):
-    """The model with `change` on the neurons of one layer."""
+    """The model with `change` on the neurons of one layer.
+
+    It gets (1, tokens, n), where the first n are the neurons: OPT has no axis of rows, Phi-3 has gate and up together.
+    """
     module, is_input = site_module(lm, layer, is_before)
     if is_input:
-        handle = module.register_forward_pre_hook(lambda _, arguments: (change(arguments[0]),))
+        handle = module.register_forward_pre_hook(lambda _, inputs: (in_one_row(change, inputs[0]),))
     else:
-        handle = module.register_forward_hook(lambda _, __, output: change(output))
+        handle = module.register_forward_hook(lambda _, __, output: in_one_row(change, output))
     yield
     handle.remove()
 
@@ -75,7 +87,7 @@ def neurons(lm: LanguageModel, ids: tuple[int, ...], positions: tuple[int, ...],
     seen = []
 
     def keep(value: Tensor) -> Tensor:
-        seen.append(value[0, list(positions)].detach().clone())
+        seen.append(value[0, list(positions), : lm.n_neurons].detach().clone())
         return value
 
     with hooked(lm, layer, is_before, keep):
@@ -90,7 +102,7 @@ def probability(lm: LanguageModel, part: tuple, layer: int, is_before: bool, poi
     def put(value: Tensor) -> Tensor:
         value = value.clone()
         for row, position in enumerate(positions):
-            value[0, position] = point[row]
+            value[0, position, : lm.n_neurons] = point[row]
         return value
 
     with hooked(lm, layer, is_before, put):

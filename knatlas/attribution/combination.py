@@ -1,5 +1,8 @@
 """From the scores of a fact's queries in one language to its mean, spread, first query and share, in one pass."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -58,3 +61,28 @@ class QueryStatistics:
             "share": self._hits / self.n_queries,
         }
         return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Keep every statistic of every neuron, in one language: arrays (layers, neurons) by "{method}.{statistic}"."""
+
+    language: str
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The one language."""
+        return (self.language,)
+
+    def layout(self, methods: Sequence[str], n_layers: int, n_neurons: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Type and shape of every array of a fact."""
+        names = [f"{method}.{statistic}" for method in methods for statistic in STATISTICS]
+        return dict.fromkeys(names, ("float32", (n_layers, n_neurons)))
+
+    def of_fact(self, statistics: Mapping[str, Mapping[str, ndarray]]) -> dict[str, ndarray]:
+        """The arrays of one fact."""
+        return dict(statistics[self.language])
+
+    def metadata(self, n_layers: int, n_neurons: int) -> dict:
+        """What a reader of the arrays must know."""
+        return {"language": self.language}

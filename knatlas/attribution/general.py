@@ -1,33 +1,25 @@
 """The general path: hooks on the unmodified model, one row per point of a path, rows in batches.
 
-It serves every architecture of the catalog: all that it knows of a model is where its layers and their neurons are.
+It serves every architecture, also those whose blocks the fast path does not know: all that it knows of a model is where
+its layers and their neurons are.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from transformers import DynamicCache
 
+from knatlas.attribution.evaluation import Evaluated, Nodes, pieces
+from knatlas.attribution.paths import choose
 from knatlas.attribution.sites import tapped
+from knatlas.models.blocks.network import work_dtype
 from knatlas.models.encoding import Readout
 from knatlas.models.language_model import LanguageModel
-
-
-def chunks(n_rows: int, batch_rows: int) -> Iterator[slice]:
-    """Slices of at most `batch_rows` rows, of nearly equal size, in order."""
-    n_chunks = -(-n_rows // batch_rows)
-    bounds = [n_rows * number // n_chunks for number in range(n_chunks + 1)]
-    return (slice(start, stop) for start, stop in pairwise(bounds))
-
-
-def work_dtype(lm: LanguageModel) -> torch.dtype:
-    """The dtype of paths, probabilities and sums: float64 for float64 models, float32 for all others."""
-    return torch.float64 if lm.dtype == torch.float64 else torch.float32
 
 
 def log_probability(logits: Float[Tensor, "row position word"], targets: Sequence[int]) -> Float[Tensor, " row"]:
@@ -69,7 +61,8 @@ class ReadoutModel:
         before, self.input_ids = self.input_ids[:, :-1], self.input_ids[:, -1:]
         if before.shape[1]:
             inputs = {"input_ids": before, "attention_mask": torch.ones_like(before)}
-            self.prefix = self.lm.body(**inputs, use_cache=True).past_key_values
+            # a cache that keeps all tokens: which of them a layer sees is the mask's affair
+            self.prefix = self.lm.body(**inputs, past_key_values=DynamicCache(), use_cache=True).past_key_values
         self.positions = [0]
 
     def _inputs(self, n_rows: int) -> dict[str, object]:
@@ -144,8 +137,77 @@ def capture(lm: LanguageModel, readout: Readout, site: str, replaced: Sequence[i
 
     rows = _sentences(lm, readout, replaced)
     with tapped(lm, site, keep):
-        for part in chunks(len(rows), batch_rows):
+        for (part,) in pieces([len(rows)], batch_rows):
             inputs = {"input_ids": rows[part], "attention_mask": torch.ones_like(rows[part])}
             log_p.append(_log_p(lm, inputs, positions, readout.targets))
     neurons = torch.stack([torch.cat(parts) for parts in seen], dim=1)  # (rows, layers, positions, neurons)
     return Capture(clean=neurons[0], baselines=neurons[1:], log_p=log_p[0][0].item())
+
+
+class GeneralReadouts:
+    """`Readouts` of one readout on the unmodified model."""
+
+    def __init__(
+        self, lm: LanguageModel, readout: Readout, site: str, replaced: Sequence[int], batch_rows: int
+    ) -> None:
+        """Args: the model, the readout, the neuron site, the positions to replace, the most rows of a forward pass."""
+        self._model, self._batch_rows = ReadoutModel(lm, readout, site), batch_rows
+        seen = capture(lm, readout, site, replaced, batch_rows)
+        self.clean = [layer[None] for layer in seen.clean]
+        self.baselines = [layer[None] for layer in seen.baselines.unbind(1)]
+        self._log_p = torch.tensor([seen.log_p], dtype=seen.clean.dtype, device=lm.device)
+        self._starts: Sequence[Tensor] = []
+        self._ends: Tensor | None = None
+
+    def set_paths(self, starts: Sequence[Float[Tensor, "1 path position neuron"]]) -> None:
+        """As in `Readouts`."""
+        self._starts = starts
+
+    def evaluate(self, asked: Sequence[Nodes], with_gradient: bool) -> Iterator[Evaluated]:
+        """As in `Readouts`."""
+        for part in pieces([nodes.size for nodes in asked], self._batch_rows):
+            nodes = [of_layer.columns(columns) for of_layer, columns in zip(asked, part, strict=True)]
+            log_p, values = self._run([self._points(layer, own) for layer, own in enumerate(nodes)], with_gradient)
+            for layer, (columns, own_log_p, own) in enumerate(zip(part, log_p, values, strict=True)):
+                if columns.start < columns.stop:
+                    yield Evaluated(layer, columns, own_log_p[None], own[None] if with_gradient else None)
+
+    def _points(self, layer: int, nodes: Nodes) -> Float[Tensor, "point position neuron"]:
+        """The neurons at points of paths of a layer."""
+        start = choose(self._starts[layer], nodes.path)
+        return (start + nodes.alpha[..., None, None] * (self.clean[layer][:, None] - start))[0]
+
+    def _run(self, points: Sequence[Tensor], with_gradient: bool) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """log P and gradients of points of each layer."""
+        sizes = [len(part) for part in points]
+        rows, layers = torch.cat(list(points)), torch.arange(len(points), device=points[0].device)
+        layers = layers.repeat_interleave(torch.tensor(sizes, device=layers.device))
+        if not len(rows):
+            return [rows[:0, 0, 0]] * len(sizes), [rows] * len(sizes)
+        if with_gradient:
+            log_p, values = self._model.gradients(rows, layers)
+        else:
+            with torch.no_grad():
+                log_p, values = self._model.log_p(rows, layers), rows
+        return log_p.split(sizes), values.split(sizes)
+
+    def end(self, layer: int) -> Float[Tensor, "1 position neuron"]:
+        """As in `Readouts`."""
+        if self._ends is None:
+            parts = pieces([len(self.clean)], self._batch_rows)
+            layers = [list(range(part.start, part.stop)) for (part,) in parts]
+            self._ends = torch.cat([self._gradients_at_end(part) for part in layers])
+        return self._ends[layer][None]
+
+    def _gradients_at_end(self, layers: Sequence[int]) -> Float[Tensor, "layer position neuron"]:
+        """d log P of some layers with the clean neurons put in each."""
+        rows = torch.cat([self.clean[layer] for layer in layers])
+        return self._model.gradients(rows, torch.tensor(layers, device=rows.device))[1]
+
+    def log_p(self) -> Float[Tensor, " 1"]:
+        """As in `Readouts`."""
+        return self._log_p
+
+    def lift(self, layer: int, sums: Tensor) -> Tensor:
+        """As in `Readouts`: the sums themselves."""
+        return sums

@@ -1,19 +1,19 @@
-"""Integrated gradients of one readout: the sums over the nodes of a path, and over the baselines."""
+"""Integrated gradients of a group of readouts: the paths of all methods laid side by side, summed in common rounds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
-from knatlas.attribution.general import Capture, ReadoutModel, capture, chunks
+from knatlas.attribution.checked_sums import CheckedSum
+from knatlas.attribution.evaluation import Evaluated, Nodes, Readouts
 from knatlas.attribution.methods import AttributionMethod
-from knatlas.attribution.quadrature import quadrature
-from knatlas.models.encoding import EncodedQuery, Readout
-from knatlas.models.language_model import LanguageModel
+from knatlas.attribution.sums import PathBundle, PathSum
 
 
 @dataclass(frozen=True)
@@ -22,124 +22,164 @@ class Integral:
 
     delta (layers, neurons): sum_i (a - b_i) * G_i, full: a * sum_i G_i, with G_i = sum_k w_k dF(b_i + alpha_k
     (a - b_i)), summed over the read positions. change (layers,): sum_i F(a) - F(b_i), what `delta` sums to for exact
-    integrals. unit: the size of that sum if P were lost with every baseline, n_baselines * P (or one nat each, where
-    F = log P). n_points: points at which a gradient was taken; n_zero_gradients: those whose gradient is exactly zero.
+    integrals; NaN where it was not asked for. unit: the size of that sum if P were lost with every baseline,
+    n_baselines * P (or one nat each, where F = log P). error (layers,): estimated L2 error of the checked quadrature,
+    of the factor of the method. Counts as in `MethodRecord`.
     """
 
     delta: Float[ndarray, "layer neuron"]
     full: Float[ndarray, "layer neuron"]
     change: Float[ndarray, " layer"]
     unit: float
+    error: Float[ndarray, " layer"]
     n_baselines: int
     n_points: int
+    n_full_points: int
     n_zero_gradients: int
+    n_fallbacks: int
 
 
-def replaced_positions(query: EncodedQuery | Readout, method: AttributionMethod) -> tuple[int, ...]:
-    """The positions whose tokens a method replaces, one per baseline sentence; none for the zero path."""
-    if method.path == "zero":
-        return ()
-    return tuple(range(len(query.input_ids))) if method.replace_special else query.replaceable
+# The sentences of a method's baselines, (readouts, sentences): which of the captured ones each readout takes.
+Chosen = Mapping[AttributionMethod, Bool[Tensor, "readout sentence"]]
 
 
-def _baselines(seen: Capture, rows: Sequence[int], path: str) -> Float[Tensor, "baseline layer position neuron"]:
-    """The baselines of a path: zeros, the neurons under the baseline sentences `rows`, or the mean of those."""
-    if path == "zero":
-        return torch.zeros_like(seen.clean)[None]
-    tokens = seen.baselines[list(rows)]
-    return tokens if path == "per_token" else tokens.mean(0, keepdim=True)
+def _starts(readouts: Readouts, method: AttributionMethod, chosen: Tensor) -> tuple[list[Tensor], Tensor]:
+    """The baselines of a method per layer (readouts, paths, positions, neurons), and which paths are real.
 
-
-def _objective(log_p: Tensor, objective: str) -> Tensor:
-    """F of each row: P(answer), or log P(answer) in nats."""
-    return log_p.exp() if objective == "prob" else log_p
-
-
-def path_gradients(
-    model: ReadoutModel, clean: Tensor, baselines: Tensor, method: AttributionMethod, batch_rows: int
-) -> tuple[Float[Tensor, "layer baseline position neuron"], int]:
-    """sum_k w_k dF(b_i + alpha_k (a - b_i)) for each layer and baseline i, and the number of gradients that are zero.
-
-    Args: clean (layers, positions, neurons); baselines (baselines, layers, positions, neurons). The rows given to the
-    model are all points of all layers, sorted by layer, then baseline, then node.
+    zero: the zero vector. per_token: the neurons under each baseline sentence. mean_path: the mean of those.
     """
-    alphas, weights = (torch.as_tensor(part).to(clean) for part in quadrature(method.rule, method.steps))
-    n_layers, n_baselines, n_zero = len(clean), len(baselines), 0
-    sums = clean.new_zeros(n_layers * n_baselines, *clean.shape[1:])
-    for part in chunks(len(sums) * len(alphas), batch_rows):
-        path, node = _divmod(part, len(alphas), clean.device)
-        layer, baseline = path // n_baselines, path % n_baselines
-        start = baselines[baseline, layer]  # (rows, positions, neurons)
-        log_p, gradient = model.gradients(start + alphas[node, None, None] * (clean[layer] - start), layer)
-        # dP = P d log P: the gradient of log P does not underflow where P is small
-        scale = weights[node] * (log_p.exp() if method.objective == "prob" else 1)
-        n_zero += int(((gradient == 0).flatten(1).all(1) | (scale == 0)).sum())
-        _add_rows(sums, path, scale, gradient)
-    return sums.unflatten(0, (n_layers, n_baselines)), n_zero
+    if method.path == "per_token":
+        return list(readouts.baselines), chosen
+    is_path = chosen.new_ones(len(chosen), 1)
+    if method.path == "zero":
+        return [torch.zeros_like(clean)[:, None] for clean in readouts.clean], is_path
+    share = chosen.to(readouts.clean[0].dtype)
+    share = share / share.sum(1, keepdim=True)
+    return [torch.einsum("rs,rspn->rpn", share, part)[:, None] for part in readouts.baselines], is_path
 
 
-def _add_rows(sums: Tensor, path: Tensor, scale: Tensor, gradient: Tensor) -> None:
-    """sums[path[row]] += scale[row] * gradient[row], in place; `path` is ascending without gaps."""
-    first, last = int(path[0]), int(path[-1])
-    # a matrix product and not index_add_, whose order of adding, hence last digit, changes from run to run on a GPU
-    chosen = torch.arange(first, last + 1, device=path.device)[:, None] == path
-    total = (chosen * scale) @ gradient.flatten(1)
-    sums[first : last + 1] += total.unflatten(1, gradient.shape[1:])
+def _sums(readouts: Readouts, chosen: Chosen, is_smooth: bool) -> dict[AttributionMethod, PathSum]:
+    """The sums of every method, their paths laid one after the other."""
+    sums, starts, first = {}, [], 0
+    for method, sentences in chosen.items():
+        of_method, is_path = _starts(readouts, method, sentences)
+        # of log P no estimate from few points was found to hold
+        is_checked = is_smooth and method.quadrature == "checked" and method.objective == "prob"
+        kind = CheckedSum if is_checked else PathSum
+        sums[method] = kind(PathBundle(readouts, method, first, of_method, is_path))
+        starts.append(of_method)
+        first += is_path.shape[1]
+    readouts.set_paths([torch.cat(parts, dim=1) for parts in zip(*starts, strict=True)])
+    return sums
 
 
-def _divmod(part: slice, divisor: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Quotient and remainder of the row numbers of a slice, each (rows,)."""
-    rows = torch.arange(part.start, part.stop, device=device)
-    return rows // divisor, rows % divisor
+def _joined(parts: Sequence[Sequence[Nodes]]) -> list[Nodes]:
+    """What several sums ask for, side by side in every layer."""
+    layers = zip(*parts, strict=True)
+    return [Nodes(torch.cat([n.path for n in row], 1), torch.cat([n.alpha for n in row], 1)) for row in layers]
 
 
-@torch.no_grad()
-def _changes(
-    model: ReadoutModel, seen: Capture, baselines: Tensor, objective: str, batch_rows: int
-) -> Float[ndarray, " layer"]:
-    """sum_i F(a) - F(b_i) of each layer, (layers,) float64: one evaluation per layer and baseline."""
-    n_layers, n_baselines = len(seen.clean), len(baselines)
-    ends = []
-    for part in chunks(n_layers * n_baselines, batch_rows):
-        layer, baseline = _divmod(part, n_baselines, baselines.device)
-        ends.append(_objective(model.log_p(baselines[baseline, layer], layer), objective))
-    whole = _objective(torch.tensor(seen.log_p, dtype=torch.float64), objective)
-    lost = whole - torch.cat(ends).cpu().double()
-    return lost.view(n_layers, n_baselines).sum(1).numpy()
+def _parted(found: Evaluated, sizes: Sequence[int]) -> list[Evaluated | None]:
+    """What was found, by the sum that asked: sizes, the columns of each in this layer."""
+    parts, start = [], 0
+    for size in sizes:
+        first, stop = max(found.columns.start, start), min(found.columns.stop, start + size)
+        inside = slice(first - found.columns.start, stop - found.columns.start)
+        own = slice(first - start, stop - start)
+        values = None if found.values is None else found.values[:, inside]
+        parts.append(Evaluated(found.layer, own, found.log_p[:, inside], values) if first < stop else None)
+        start += size
+    return parts
 
 
-def _integrate(
-    model: ReadoutModel, seen: Capture, baselines: Tensor, method: AttributionMethod, batch_rows: int
-) -> Integral:
-    """The integrated gradients of one method from its baselines."""
-    sums, n_zero = path_gradients(model, seen.clean, baselines, method, batch_rows)
-    differences = seen.clean - baselines  # (baselines, layers, positions, neurons)
-    return Integral(
-        delta=torch.einsum("blpn,lbpn->ln", differences, sums).cpu().numpy(),
-        full=torch.einsum("lpn,lbpn->ln", seen.clean, sums).cpu().numpy(),
-        change=_changes(model, seen, baselines, method.objective, batch_rows),
-        unit=len(baselines) * (math.exp(seen.log_p) if method.objective == "prob" else 1.0),
-        n_baselines=len(baselines),
-        n_points=sums.shape[0] * len(baselines) * len(quadrature(method.rule, method.steps)[0]),
-        n_zero_gradients=n_zero,
-    )
+def _add_up(readouts: Readouts, sums: Sequence[PathSum]) -> None:
+    """Run the rounds of all sums; those that are open share their sweeps."""
+    asking = [(part, part.ask()) for part in sums]
+    while asking:
+        for found in readouts.evaluate(_joined([asked for _, asked in asking]), with_gradient=True):
+            sizes = [asked[found.layer].size for _, asked in asking]
+            for (part, _), own in zip(asking, _parted(found, sizes), strict=True):
+                if own is not None:
+                    part.take(own)
+        asking = [(part, asked) for part, _ in asking if (asked := part.close()) is not None]
+
+
+def _changes(readouts: Readouts, sums: Sequence[PathSum]) -> list[Float[ndarray, "readout layer"]]:
+    """sum_i F(a) - F(b_i) of each sum: one evaluation without gradient per path."""
+    asked = [_first_nodes(part) for part in sums]
+    changes = [np.zeros((len(part.bundle.is_path), part.bundle.n_layers)) for part in sums]
+    for found in readouts.evaluate(_joined(asked), with_gradient=False):
+        sizes = [of_part[found.layer].size for of_part in asked]
+        for part, own, change in zip(sums, _parted(found, sizes), changes, strict=True):
+            if own is None:
+                continue
+            lost = _objective(part, readouts.log_p()[:, None]) - _objective(part, own.log_p)
+            lost *= part.bundle.is_path[:, own.columns]
+            change[:, own.layer] += lost.sum(1).cpu().numpy()
+    return changes
+
+
+def _first_nodes(part: PathSum) -> list[Nodes]:
+    """The starts of all paths, in every layer."""
+    n_readouts, n_paths = part.bundle.is_path.shape
+    path = torch.arange(n_paths, device=part.bundle.is_path.device).expand(n_readouts, -1)
+    nodes = Nodes(path + part.bundle.first, torch.zeros_like(path).to(part.bundle.starts[0].dtype))
+    return [nodes] * part.bundle.n_layers
+
+
+def _objective(part: PathSum, log_p: Tensor) -> Tensor:
+    """F in float64."""
+    return log_p.double().exp() if part.bundle.method.objective == "prob" else log_p.double()
 
 
 def integrals(
-    lm: LanguageModel, readout: Readout, methods: Sequence[AttributionMethod], batch_rows: int
-) -> tuple[dict[AttributionMethod, Integral], float]:
-    """The integrated gradients of a readout by each method that differs in path, rule, site or objective.
+    readouts: Readouts, chosen: Chosen, with_changes: bool, is_smooth: bool
+) -> tuple[dict[AttributionMethod, list[Integral]], Float[ndarray, " readout"]]:
+    """The integrated gradients of all readouts by each method that differs in path, rule, quadrature or objective.
 
-    Args: methods, reduced (`AttributionMethod.integral`); batch_rows, the most rows of one forward pass.
-    Returns: method -> `Integral`, and log P(answer) of the readout in nats.
+    Args: chosen, the methods, all of one neuron site, and their baseline sentences; with_changes, whether
+    `Integral.change` is computed; is_smooth, whether P is a smooth function of the neurons: where it is not, no
+    estimate from few points holds, and the checked quadrature takes all points of the rule.
+    Returns: method -> one `Integral` per readout, and log P(answer) of each in nats.
     """
-    results = {}
-    for site in dict.fromkeys(method.neuron_site for method in methods):
-        here = [method for method in methods if method.neuron_site == site]
-        replaced = sorted({position for method in here for position in replaced_positions(readout, method)})
-        seen = capture(lm, readout, site, replaced, batch_rows)
-        model = ReadoutModel(lm, readout, site)
-        for method in here:
-            rows = [replaced.index(position) for position in replaced_positions(readout, method)]
-            results[method] = _integrate(model, seen, _baselines(seen, rows, method.path), method, batch_rows)
-    return results, seen.log_p
+    sums = _sums(readouts, chosen, is_smooth)
+    _add_up(readouts, list(sums.values()))
+    changes = dict(zip(sums, _changes(readouts, list(sums.values())), strict=True)) if with_changes else {}
+    log_p = readouts.log_p().double().cpu().numpy()
+    return {method: _results(part, log_p, changes.get(method)) for method, part in sums.items()}, log_p
+
+
+def _results(part: PathSum, log_p: ndarray, change: ndarray | None) -> list[Integral]:
+    """The integrals of one method, one per readout."""
+    delta, full = (np.stack(arrays, axis=1) for arrays in zip(*_scores(part), strict=True))
+    unknown = np.full(delta.shape[:2], np.nan)
+    n_baselines = part.bundle.is_path.sum(1).tolist()
+    columns = [part.n_points + part.bundle.n_layers, part.n_full_points, part.n_zero, part.n_fallbacks]
+    counts = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        Integral(
+            delta=delta[number],
+            full=full[number],
+            change=(unknown if change is None else change)[number],
+            unit=n_baselines[number] * (math.exp(log_p[number]) if part.bundle.method.objective == "prob" else 1.0),
+            error=part.squares[number].sqrt().cpu().numpy(),
+            n_baselines=n_baselines[number],
+            n_points=n_points,
+            n_full_points=n_full_points,
+            n_zero_gradients=n_zero,
+            n_fallbacks=n_fallbacks,
+        )
+        for number, (n_points, n_full_points, n_zero, n_fallbacks) in enumerate(counts)
+    ]
+
+
+def _scores(part: PathSum) -> list[tuple[Float[ndarray, "readout neuron"], Float[ndarray, "readout neuron"]]]:
+    """delta and full of every layer."""
+    scores = []
+    for layer, total in enumerate(part.totals):
+        bundle = part.bundle
+        lifted = bundle.readouts.lift(layer, total) * bundle.is_path[..., None, None]
+        delta = (bundle.differences(layer) * lifted).sum((1, 2))
+        full = (bundle.readouts.clean[layer] * lifted.sum(1)).sum(1)
+        scores.append((delta.cpu().numpy(), full.cpu().numpy()))
+    return scores

@@ -11,6 +11,7 @@ MULTIPLIERS = ("delta", "full")
 NORMS = ("none", "layer_sum", "layer_l1", "query_l1")
 NEURON_SITES = ("down_input", "pre_activation")
 OBJECTIVES = ("prob", "logprob")
+QUADRATURES = ("full", "checked")
 EQUATIONS = ("default", "paper", "code")
 KINDS = ("masked", "causal")
 
@@ -42,6 +43,9 @@ class AttributionMethod:
         before the non-linearity.
     replace_special: replace the special tokens and the masks as well, not only the query's own tokens.
     objective: F = P(answer) ("prob") or its natural logarithm ("logprob").
+    quadrature: "full", all nodes of the rule, or "checked", the same sum from few points with an error estimate for
+        each path, and all nodes where the estimate is too large. rtol: relative L2 error of a layer's scores that
+        "checked" allows against the full sum.
     Raises: AtlasError for an unknown choice.
     """
 
@@ -54,6 +58,8 @@ class AttributionMethod:
     neuron_site: str = "down_input"
     replace_special: bool = False
     objective: str = "prob"
+    quadrature: str = "full"
+    rtol: float = 1e-3
 
     def __post_init__(self) -> None:
         """Check every choice."""
@@ -66,6 +72,9 @@ class AttributionMethod:
         _check(f"{where}: norm", self.norm, NORMS)
         _check(f"{where}: neuron_site", self.neuron_site, NEURON_SITES)
         _check(f"{where}: objective", self.objective, OBJECTIVES)
+        _check(f"{where}: quadrature", self.quadrature, QUADRATURES)
+        if not 0 < self.rtol < 1:
+            raise AtlasError(f"{where}: rtol is {self.rtol}; expected a number above 0 and below 1, such as 0.001.")
         if not isinstance(self.replace_special, bool):
             raise AtlasError(f"{where}: replace_special is {self.replace_special!r}; expected true or false.")
         check_rule(self.rule, self.steps)
@@ -78,8 +87,10 @@ class AttributionMethod:
     @property
     def integral(self) -> "AttributionMethod":
         """The method reduced to what decides its gradients: methods with equal integrals need one sweep together."""
-        is_special = self.replace_special and self.path != "zero"
-        return replace(self, name="integral", multiplier="delta", norm="none", replace_special=is_special)
+        same = {"name": "integral", "norm": "none", "replace_special": self.replace_special and self.path != "zero"}
+        if self.quadrature == "full":  # the factor decides what error the checked quadrature allows
+            same |= {"multiplier": "delta", "rtol": 1e-3}
+        return replace(self, **same)
 
 
 # Released B-KN code takes np.linspace(0, 1, 20) as its grid; the three papers print the right Riemann sum.
@@ -99,13 +110,17 @@ AMIG = {
 _SAIG = AttributionMethod("saig", norm="layer_l1")
 SAIG = {"default": _SAIG, "paper": replace(_SAIG, norm="layer_sum"), "code": replace(_SAIG, norm="layer_sum")}
 
-PRESETS = {"bkn": B_KN, "amig": AMIG, "saig": SAIG}
+# Attribution patching: the gradient at the query alone, one point for all paths. A screening, not an integral.
+_ATP = AttributionMethod("atp", steps=1)
+ATP = {"default": _ATP, "paper": _ATP, "code": _ATP}
+
+PRESETS = {"bkn": B_KN, "amig": AMIG, "saig": SAIG, "atp": ATP}
 
 
 def preset(name: str, equations: str = "default", kind: str = "masked") -> AttributionMethod:
     """A published method in one reading of its equations, with 20 steps (the released AMIG runs took 10 or 20).
 
-    Args: name, "bkn", "amig" or "saig"; equations, "default" (recommended), "paper" (as printed) or "code" (as
+    Args: name, "bkn", "amig", "saig" or "atp"; equations, "default" (recommended), "paper" (as printed) or "code" (as
     released); kind of the model, which matters for "code" alone: released code takes the value before the
     non-linearity as the neuron of causal models, and the value after it in masked ones.
     Raises: AtlasError for an unknown name, reading or kind.

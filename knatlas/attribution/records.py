@@ -14,9 +14,13 @@ class MethodRecord:
 
     completeness (layers,): |sum_j Attr(j) - change| / max(sum_j |Attr(j)|, |change|, P/1000 per baseline), before the
     norm, with change = sum_i F(a) - F(b_i); where F = log P, 1/1000 nat in place of P/1000. 0 is exact; NaN where the
-    factor is the full activation, whose scores need not sum to the change.
+    factor is the full activation, whose scores need not sum to the change, or where it was not asked for.
     sums: the layers' sums before the norm. n_baselines: baselines of the longest readout. n_points: points at which a
-    gradient was taken. n_zero_gradients: those of them whose gradient is zero for every neuron.
+    gradient was taken, the shared end point of all paths counted once per layer. n_zero_gradients: those of them whose
+    gradient is zero for every neuron (on the fast path: for what the neurons write together). error_estimate (layers,):
+    estimated relative L2 error of the layer's scores against the rule's sum over all of its points; 0 where that sum
+    was computed. n_full_points: points of that sum. n_fallbacks: paths of the checked quadrature that took all points
+    of the rule.
     """
 
     completeness: Float[ndarray, " layer"]
@@ -24,6 +28,9 @@ class MethodRecord:
     n_baselines: int
     n_points: int
     n_zero_gradients: int
+    error_estimate: Float[ndarray, " layer"]
+    n_full_points: int
+    n_fallbacks: int
 
 
 @dataclass(frozen=True)

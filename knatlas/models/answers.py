@@ -100,6 +100,9 @@ def token_probabilities(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> l
     Returns: per query (positions, vocabulary), float32 or, in a float64 model, float64.
     """
     ids, attention = padded([query.input_ids for query in queries], lm.device)
+    if lm.kind == "causal":
+        # no token sees the padding on its right, and a window of masked padding alone would have no softmax
+        attention = torch.ones_like(attention)
     hidden = lm.hidden_states(ids, attention)  # (rows, tokens, hidden)
     row = torch.tensor([r for r, query in enumerate(queries) for _ in query.positions], device=lm.device)
     position = torch.tensor([p for query in queries for p in query.positions], device=lm.device)

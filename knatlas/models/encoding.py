@@ -204,7 +204,7 @@ def _check_ids(lm: LanguageModel, prompt: object, ids: tuple[int, ...], targets:
             "the tokenizer does not belong to this model"
         )
     longest = lm.n_positions
-    if len(ids) > longest:
+    if longest is not None and len(ids) > longest:
         raise AtlasError(f"{_where(lm, prompt)}: the sentence has {len(ids)} tokens; the model reads at most {longest}")
 
 

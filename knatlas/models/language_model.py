@@ -1,5 +1,6 @@
 """A model with its tokenizer and the record of its architecture: what every measurement works on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from knatlas.errors import AtlasError
-from knatlas.models.architectures import Architecture, architecture_of, module_at
+from knatlas.models.architectures import Architecture, architecture_of, check_settings, head_of, module_at
+
+# names under which configurations keep their activation function
+ACTIVATION_SETTINGS = ("hidden_act", "activation_function", "hidden_activation", "activation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +51,19 @@ class LanguageModel:
         return self.model.get_input_embeddings().num_embeddings
 
     @property
-    def n_positions(self) -> int:
-        """The most tokens that the model reads at once."""
+    def n_positions(self) -> int | None:
+        """The most tokens that the model reads at once; None where nothing sets a limit (ALiBi)."""
+        if self.architecture.longest is None:
+            return None
         config = self.model.config
         n_skipped = config.pad_token_id + 1 if self.architecture.skips_padding_positions else 0
-        return config.max_position_embeddings - n_skipped
+        return min([getattr(config, self.architecture.longest) - n_skipped, *_short_ropes(config)])
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether P is a smooth function of the neurons: no activation of the model has a kink (ReLU and its kin)."""
+        names = [str(getattr(self.model.config, setting, None)).lower() for setting in ACTIVATION_SETTINGS]
+        return not any("relu" in name for name in names)
 
     @property
     def body(self) -> nn.Module:
@@ -59,9 +71,9 @@ class LanguageModel:
         return module_at(self.model, self.architecture.body)
 
     @property
-    def head(self) -> nn.Module:
-        """The module that turns final hidden states into logits."""
-        return module_at(self.model, self.architecture.head)
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """What turns final hidden states (..., hidden) into logits (..., words)."""
+        return head_of(self.model, self.architecture)
 
     def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The final hidden states (rows, tokens, hidden) of token ids (rows, tokens): the head makes logits of them."""
@@ -77,11 +89,11 @@ class LanguageModel:
         return [module_at(layer, self.architecture.down_projection) for layer in self.layers()]
 
     def pre_activations(self) -> list[nn.Module]:
-        """The module of each layer whose output goes into the non-linearity."""
+        """The module of each layer whose output, or the first part of it, goes into the non-linearity."""
         return [module_at(layer, self.architecture.pre_activation) for layer in self.layers()]
 
     def up_projections(self, layer: int) -> list[nn.Module]:
-        """The modules of one layer whose output coordinates are the neurons (two in a gated network)."""
+        """The modules of one layer whose output coordinates are the neurons (gated: two, or the two parts of one)."""
         return [module_at(self.layers()[layer], path) for path in self.architecture.up_projections]
 
     def value_vector(self, layer: int, index: int) -> Tensor:
@@ -89,9 +101,10 @@ class LanguageModel:
         return self.down_projections()[layer].weight.select(self.architecture.neuron_axis, index)
 
     def incoming_weights(self, layer: int, index: int) -> list[Tensor]:
-        """What neuron (layer, index) reads: one view (hidden,) of the weight of each up projection."""
+        """What neuron (layer, index) reads: one view (hidden,) of each up projection (gated: of gate and up)."""
         axis = 1 - self.architecture.neuron_axis
-        return [module.weight.select(axis, index) for module in self.up_projections(layer)]
+        places = range(index, self.architecture.fused_parts * self.n_neurons, self.n_neurons)
+        return [module.weight.select(axis, place) for module in self.up_projections(layer) for place in places]
 
     @cached_property
     def replacement_id(self) -> int:
@@ -123,9 +136,11 @@ def as_language_model(
 ) -> LanguageModel:
     """A LanguageModel from a model with its head and a fast tokenizer: freezes the model and checks its shapes.
 
-    Raises AtlasError for an unknown architecture, a slow tokenizer, or weights that do not fit the record.
+    Raises AtlasError for an unknown architecture, a setting of its configuration that is not known to work, a slow
+    tokenizer, or weights that do not fit the record.
     """
     architecture = architecture_of(model.config.model_type, f"{name}: model_type")
+    check_settings(name, model.config.to_dict(), architecture)
     if not tokenizer.is_fast:
         raise AtlasError(
             f"{name}: the tokenizer is a slow one without character offsets; save a fast one beside it (tokenizer.json)"
@@ -143,8 +158,17 @@ def as_language_model(
     return lm
 
 
+def _short_ropes(config: object) -> list[int]:
+    """Lengths beyond which a rotary embedding takes other angles, so that tokens read before no longer fit."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    per_layer_type = [part for part in rope.values() if isinstance(part, dict)]
+    long = [part for part in per_layer_type or [rope] if part.get("rope_type") == "longrope"]
+    return [part["original_max_position_embeddings"] for part in long]
+
+
 def _configured_neurons(config: object, architecture: Architecture) -> int:
-    return getattr(config, architecture.inner_size) or 4 * config.hidden_size
+    configured = getattr(config, architecture.inner_size) if architecture.inner_size else None
+    return configured or 4 * config.hidden_size
 
 
 def _check_shapes(lm: LanguageModel) -> None:
@@ -152,11 +176,16 @@ def _check_shapes(lm: LanguageModel) -> None:
     if n_found != lm.n_layers:
         raise AtlasError(f"{lm.name}: the configuration has {lm.n_layers} layers, the model {n_found}")
     axis, hidden = lm.architecture.neuron_axis, lm.model.config.hidden_size
-    paths = {lm.architecture.down_projection: axis, **dict.fromkeys(lm.architecture.up_projections, 1 - axis)}
+    n_rows = lm.architecture.fused_parts * lm.n_neurons
+    expected = {lm.architecture.down_projection: _shape(lm.n_neurons, hidden, axis)}
+    expected |= dict.fromkeys(lm.architecture.up_projections, _shape(n_rows, hidden, 1 - axis))
     for number, layer in enumerate(lm.layers()):
-        for path, neuron_axis in paths.items():
-            expected = (lm.n_neurons, hidden) if neuron_axis == 0 else (hidden, lm.n_neurons)
-            _check_weight(f"{lm.name}: layer {number}", layer, path, expected)
+        for path, shape in expected.items():
+            _check_weight(f"{lm.name}: layer {number}", layer, path, shape)
+
+
+def _shape(n_neurons: int, hidden: int, neuron_axis: int) -> tuple[int, int]:
+    return (n_neurons, hidden) if neuron_axis == 0 else (hidden, n_neurons)
 
 
 def _check_weight(where: str, layer: nn.Module, path: str, expected: tuple[int, int]) -> None:

@@ -1,6 +1,7 @@
 """Loading a model from disk, always the same way: safetensors only, one attention implementation, no foreign code."""
 
 import json
+from collections.abc import Callable
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +15,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from knatlas.errors import AtlasError, unknown
-from knatlas.models.architectures import architecture_of
+from knatlas.models.architectures import Architecture, architecture_of, check_settings
+from knatlas.models.conformance import check_record
+from knatlas.models.devices import choose_device
 from knatlas.models.language_model import LanguageModel, as_language_model
 from knatlas.models.sources import ModelSource, check_folder, resolve_model
 
@@ -24,39 +27,30 @@ __all__ = ["LanguageModel", "ModelSource", "as_language_model", "load_model", "r
 transformers_logging.disable_progress_bar()
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEVICES = ("auto", "cpu", "cuda")
-# the eager implementation rounds its softmax to float32 even in a float64 model, and both differ in the last digits
-ATTENTION = "sdpa"
 LOADERS = {"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
 
 
-def load_model(source: ModelSource, dtype: str = "float32", device: str = "auto") -> LanguageModel:
+def load_model(
+    source: ModelSource, dtype: str = "float32", device: str = "auto", log: Callable[[str], None] = lambda line: None
+) -> LanguageModel:
     """The model and tokenizer of a source, frozen, in evaluation mode, on the device.
 
-    Args: dtype one of float32, float64, bfloat16, float16; device "cpu", "cuda", or "auto" (CUDA where there is one).
-    Raises: AtlasError for a folder without configuration, weights or tokenizer, an unknown architecture, weights that
-    are missing or do not fit the configuration, a slow tokenizer, an unknown dtype, or CUDA where there is none.
+    Args: dtype one of float32, float64, bfloat16, float16; device "cpu", "cuda", or "auto" (CUDA where there is one),
+    of several GPUs one (`choose_device`); log, receives a sentence when all of them were taken.
+    Raises: AtlasError for a folder without configuration, weights or tokenizer, an unknown architecture or a setting of
+    it that is not known to work, weights that are missing or do not fit the configuration, a slow tokenizer, an unknown
+    dtype, CUDA where there is none, or a model that does not compute what the record of its architecture says.
     """
     if dtype not in DTYPES:
         raise AtlasError(unknown(f"models: {source.name}: dtype", dtype, "a number format", DTYPES))
-    place = _device(source.name, device)
+    place = choose_device(f"models: {source.name}", device, log)
     check_folder(source.name, source.folder)
-    architecture = architecture_of(_model_type(source), f"models: {source.name}: config.json: model_type")
+    architecture = _known_architecture(source)
     tokenizer = _load_tokenizer(source)
-    model = _load_weights(source, architecture.kind, DTYPES[dtype]).to(place)
-    return as_language_model(source.name, model, tokenizer, source.revision)
-
-
-def _device(name: str, device: str) -> torch.device:
-    if device not in DEVICES:
-        raise AtlasError(unknown(f"models: {name}: device", device, "a device", DEVICES))
-    has_cuda = torch.cuda.is_available()
-    if device == "cuda" and not has_cuda:
-        raise AtlasError(
-            f"models: {name}: device is 'cuda', but PyTorch finds no CUDA device here; use 'auto' or 'cpu', or check "
-            "the driver and that PyTorch was installed with CUDA"
-        )
-    return torch.device("cuda" if device != "cpu" and has_cuda else "cpu")
+    model = _load_weights(source, architecture, DTYPES[dtype]).to(place)
+    lm = as_language_model(source.name, model, tokenizer, source.revision)
+    check_record(lm)
+    return lm
 
 
 def _load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -69,12 +63,12 @@ def _load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _load_weights(source: ModelSource, kind: str, dtype: torch.dtype) -> PreTrainedModel:
+def _load_weights(source: ModelSource, architecture: Architecture, dtype: torch.dtype) -> PreTrainedModel:
     try:
-        model, report = LOADERS[kind].from_pretrained(
+        model, report = LOADERS[architecture.kind].from_pretrained(
             source.folder,
             dtype=dtype,
-            attn_implementation=ATTENTION,
+            attn_implementation=architecture.attention,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -90,13 +84,18 @@ def _load_weights(source: ModelSource, kind: str, dtype: torch.dtype) -> PreTrai
     return model
 
 
-def _model_type(source: ModelSource) -> str:
+def _known_architecture(source: ModelSource) -> Architecture:
+    """The record of the configuration's model type, its settings checked."""
     # read as JSON: AutoConfig fails on a type that transformers does not know before we can say which ones we do
     path = source.folder / "config.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8")).get("model_type"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise AtlasError(f"models: {source.name}: {path} is not JSON: {error}") from error
+    where = f"models: {source.name}: config.json"
+    architecture = architecture_of(str(settings.get("model_type")), f"{where}: model_type")
+    check_settings(where, settings, architecture)
+    return architecture
 
 
 def _check_complete(source: ModelSource, report: dict) -> None:

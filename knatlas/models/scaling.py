@@ -1,19 +1,19 @@
 """Multiplying the activations of chosen neurons during a forward pass: the model itself is never changed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from knatlas.errors import AtlasError, unknown
 from knatlas.models.encoding import EncodedQuery
 from knatlas.models.language_model import LanguageModel
+from knatlas.models.neuron_hooks import check_site, tapped_layer
 
-NEURON_SITES = ("down_input", "pre_activation")
 POSITIONS = ("answer", "last", "all")
 
 
@@ -52,13 +52,10 @@ def scaled_rows(
     The hooks are removed when the block ends, also by an exception. Raises AtlasError for an unknown site or a neuron
     that the model does not have.
     """
-    if site not in NEURON_SITES:
-        raise AtlasError(unknown("neuron_site", site, "a place to scale neurons", NEURON_SITES))
-    modules = lm.down_projections() if site == "down_input" else lm.pre_activations()
-    register = _before if site == "down_input" else _after
+    check_site(site)
     with ExitStack() as hooks:
         for layer, change in _changes(lm, scalings, positions).items():
-            hooks.callback(register(modules[layer], change).remove)
+            hooks.enter_context(tapped_layer(lm, layer, site, change))
         yield
 
 
@@ -73,14 +70,6 @@ class _Change:
         changed = values.clone()
         changed[self.place] = values[self.place] * self.factors.to(values.dtype)
         return changed
-
-
-def _before(module: nn.Module, change: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
-    return module.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]), *inputs[1:]))
-
-
-def _after(module: nn.Module, change: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
-    return module.register_forward_hook(lambda _, __, output: change(output))
 
 
 def _changes(

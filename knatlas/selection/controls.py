@@ -82,5 +82,6 @@ def _describe(name: str, reference: NeuronSets, fact: str, language: str, n_draw
         **dict.fromkeys(["max_score", "percentile_999", "threshold", "neutral_level"], np.nan),
         "is_empty": n_drawn == 0,
         "is_searched": reference.is_searched(fact, language),
+        "is_certified": True,
         "sentence": short if n_drawn < n_found else "",
     }

@@ -1,18 +1,17 @@
-"""The attribution scores of one model, and how shards are gathered into them."""
+"""The attribution scores of one model: of all neurons, or of each fact's candidates and the range of the others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
-from safetensors import safe_open
 
 from knatlas.errors import AtlasError, unknown
-from knatlas.storage import read_arrays, read_table
+from knatlas.selection.certificates import Grid, LeftOut
+from knatlas.storage import SlicedArrays, read_metadata
 
-STATISTICS = ["mean", "std", "first", "share"]
+INDICES = "indices"
 
 
 @dataclass(frozen=True)
@@ -21,23 +20,53 @@ class Scores:
 
     Statistics, over the queries of a fact in a language: mean; std (divisor T); first, the score of query 0; share,
     the part of the queries whose coarse set holds the neuron.
+
+    Scores of candidates have (facts, languages, candidates) instead, beside them `indices` (facts, candidates), the
+    neurons' numbers in a row of all layers, and `{name}.lowest`, `{name}.highest` (facts, languages), the range of the
+    neurons left out; `layers_and_neurons` is then the model's shape, and `weights` the ratios of the weights of MATRICE
+    for which `saig.over_queries` and `saig.over_languages` hold the range of its scores.
     """
 
     arrays: Mapping[str, np.ndarray]
     facts: list[str]
     languages: list[str]
     metadata: Mapping = field(default_factory=dict)
+    layers_and_neurons: tuple[int, int] | None = None
+    weights: Mapping = field(default_factory=dict)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether all neurons' scores are there."""
+        return INDICES not in self.arrays
 
     def of(self, method: str, statistic: str, i: int) -> Float[np.ndarray, "language layer neuron"]:
-        """Scores of fact number i in float64; AtlasError when they were not computed or are NaN in part."""
+        """Scores of fact number i in float64; AtlasError when they were not computed or are NaN in part.
+
+        Neurons that are no candidates get the value next to zero that lies in the range of the values left out.
+        """
         name = f"{method}.{statistic}"
-        if name not in self.arrays:
-            raise AtlasError(unknown("scores", name, "a score that the attribution wrote", self.arrays))
-        block = np.asarray(self.arrays[name][i : i + 1], dtype=np.float64)[0]
+        block = self._values(name, i)
+        if not self.is_dense:
+            block = self._filled(block, name, i)
         missing = np.isnan(block).reshape(len(self.languages), -1)
         if (missing.any(axis=1) & ~missing.all(axis=1)).any():
             raise AtlasError(f"scores: {name} of fact {self.facts[i]} is NaN for some neurons; rerun its attribution")
         return block
+
+    def left_out(self, method: str, statistic: str, i: int) -> LeftOut | None:
+        """The range in each language of fact number i's neurons that are no candidates; None where all are there."""
+        if self.is_dense or self._values(INDICES, i).size == np.prod(self.shape):
+            return None
+        name = f"{method}.{statistic}"
+        return LeftOut(self._values(f"{name}.lowest", i), self._values(f"{name}.highest", i))
+
+    def grid(self, i: int) -> Grid | None:
+        """What is recorded of the scores of MATRICE of fact number i's neurons that are no candidates."""
+        if self.left_out("saig", "mean", i) is None or not self.weights:
+            return None
+        ranges = [self._values(f"saig.over_queries.{side}", i) for side in ("lowest", "highest")]
+        ratios = [self.weights[key] for key in ("alpha_ratios", "beta_ratios", "floors")]
+        return Grid(*ranges, self._values("saig.over_languages.highest", i), *ratios)
 
     def languages_with(self, block: Float[np.ndarray, "language layer neuron"]) -> list[str]:
         """The languages in which a block that `of` returned has scores."""
@@ -46,66 +75,31 @@ class Scores:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of layers, and of neurons per layer."""
-        return tuple(self._any_array_shape()[2:])
-
-    def _any_array_shape(self) -> Sequence[int]:
+        if self.layers_and_neurons:
+            return tuple(self.layers_and_neurons)
         array = next(iter(self.arrays.values()))
-        return array.shape if isinstance(array, np.ndarray) else array.get_shape()
+        return tuple((array.shape if isinstance(array, np.ndarray) else array.get_shape())[2:])
 
+    def _values(self, name: str, i: int) -> Float[np.ndarray, "..."]:
+        if name not in self.arrays:
+            raise AtlasError(unknown("scores", name, "a score that the attribution wrote", self.arrays))
+        return np.asarray(self.arrays[name][i : i + 1], dtype=np.float64)[0]
 
-class SlicedArrays(Mapping):
-    """The arrays of a safetensors file, read slice by slice: a file need not fit into memory."""
-
-    def __init__(self, path: str | Path):
-        self.file = safe_open(path, framework="numpy")
-        self.names = sorted(self.file.keys())
-
-    def __getitem__(self, name: str) -> object:
-        if name not in self.names:
-            raise KeyError(name)
-        return self.file.get_slice(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
+    def _filled(self, values: Float[np.ndarray, "language candidate"], name: str, i: int) -> np.ndarray:
+        """The values at their neurons (languages, layers, neurons)."""
+        indices = self._values(INDICES, i).astype(np.int64)
+        lowest, highest = self._values(f"{name}.lowest", i), self._values(f"{name}.highest", i)
+        n_layers, n_neurons = self.shape
+        rest = np.clip(0.0, lowest, highest)[:, None]
+        filled = np.repeat(rest, n_layers * n_neurons, axis=1)
+        filled[:, indices] = values
+        return filled.reshape(-1, n_layers, n_neurons)
 
 
 def read_scores(path: str | Path) -> Scores:
     """The scores of a file that `gather_shards` made; arrays are read from disk as they are needed."""
-    _, metadata = read_arrays(path, names=[])
-    origin = {key: value for key, value in metadata.items() if key not in ("facts", "languages")}
-    return Scores(SlicedArrays(path), metadata["facts"], metadata["languages"], origin)
-
-
-def gather_shards(
-    paths: Sequence[str | Path], languages: Sequence[str]
-) -> tuple[dict[str, np.ndarray], dict, pd.DataFrame]:
-    """Put attribution shards (facts, layers, neurons) of one language each together over facts and languages.
-
-    Returns: arrays (facts, languages, layers, neurons), NaN where no shard has a fact in a language; their metadata
-    with sorted facts; and the tables of queries that lie beside the shards (NAME.queries.parquet).
-    """
-    metadata = {str(path): read_arrays(path, names=[])[1] for path in paths}
-    facts = sorted({fact for part in metadata.values() for fact in part["facts"]})
-    row_of, arrays = {fact: i for i, fact in enumerate(facts)}, {}
-    for path, part in metadata.items():
-        rows, column = [row_of[fact] for fact in part["facts"]], list(languages).index(part["language"])
-        _place(arrays, read_arrays(path)[0], rows, column, (len(facts), len(languages)))
-    queries = pd.concat([read_table(_queries_of(path)) for path in paths], ignore_index=True)
-    common = {key: value for key, value in metadata[str(paths[0])].items() if key not in ("facts", "language")}
-    return arrays, {**common, "facts": facts, "languages": list(languages)}, queries
-
-
-def _place(arrays: dict, part: dict, rows: list[int], column: int, size: tuple[int, int]) -> None:
-    for name, block in part.items():
-        if block.ndim != 3:
-            continue  # a shard may carry more than scores per neuron
-        if name not in arrays:
-            arrays[name] = np.full((*size, *block.shape[1:]), np.nan, dtype=block.dtype)
-        arrays[name][rows, column] = block
-
-
-def _queries_of(path: str | Path) -> Path:
-    return Path(path).with_suffix("").with_name(f"{Path(path).stem}.queries.parquet")
+    metadata = read_metadata(path)
+    origin = {key: value for key, value in metadata.items() if key not in ("facts", "languages", "shape", "grid")}
+    shape = tuple(metadata["shape"]) if "shape" in metadata else None
+    weights = metadata.get("grid", {})
+    return Scores(SlicedArrays(path), metadata["facts"], metadata["languages"], origin, shape, weights)

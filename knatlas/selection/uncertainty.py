@@ -52,9 +52,13 @@ def neutral_level(
     return float(_combine(_place_between(np.zeros_like(low), low, high), beta1, beta2).squeeze())
 
 
-def high_percentile(scores: np.ndarray) -> float:
-    """The 99.9th percentile of a fact's scores: far below the maximum where one neuron dwarfs all others."""
-    return float(np.percentile(scores, 99.9))
+def high_percentile(scores: np.ndarray, left_out: float = -np.inf) -> float:
+    """The 99.9th percentile of a fact's scores: far below the maximum where one neuron dwarfs all others.
+
+    NaN when scores that aren't known, of which `left_out` is an upper bound, may decide it.
+    """
+    is_certain = np.percentile(scores, 99.9, method="lower") > left_out
+    return float(np.percentile(scores, 99.9)) if is_certain else np.nan
 
 
 def _floored(scores: Scores3, floor: str) -> Scores3:

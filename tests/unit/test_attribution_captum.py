@@ -6,7 +6,7 @@ import torch
 from captum.attr import IntegratedGradients
 
 from knatlas.attribution import AttributionMethod
-from knatlas.attribution.engine import attribute
+from knatlas.attribution.engine import attribute_queries
 from tests.naive_attribution import baseline_paths, example, hooked, neurons, parts, relative_error
 from tests.tiny_models import tiny_model
 
@@ -48,9 +48,11 @@ def captum_scores(lm, query, path, rule):
 @pytest.mark.parametrize("rule", CAPTUM)
 @pytest.mark.parametrize("path", ["zero", "per_token"])
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
-def test_scores_are_those_of_captum(model_type, path, rule):
+def test_scores_of_both_engine_paths_are_those_of_captum(model_type, path, rule):
     lm = tiny_model(model_type, "float64")
     query = example(lm)
-    scores = attribute(lm, query, [AttributionMethod("x", path=path, rule=rule, steps=6)], 64).scores["x"]
-    assert np.abs(scores).max() > 0
-    assert relative_error(scores, captum_scores(lm, query, path, rule)) <= TOLERANCE
+    method, expected = AttributionMethod("x", path=path, rule=rule, steps=6), captum_scores(lm, query, path, rule)
+    assert np.abs(expected).max() > 0
+    for way in ("fast", "general"):
+        scores = attribute_queries(lm, [query], [method], 64, path=way)[0].scores["x"]
+        assert relative_error(scores, expected) <= TOLERANCE

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from knatlas.attribution import AMIG, B_KN, SAIG, AttributionMethod, preset
+from knatlas.attribution.methods import ATP
 from knatlas.errors import AtlasError
 
 
@@ -23,6 +24,8 @@ BASE = {
     "neuron_site": "down_input",
     "replace_special": False,
     "objective": "prob",
+    "quadrature": "full",
+    "rtol": 1e-3,
 }
 
 
@@ -46,7 +49,11 @@ def test_saig_is_normalised_by_layer_in_every_reading():
     assert reading("saig", "paper") == reading("saig", "code") == BASE | {"norm": "layer_sum"}
 
 
-@pytest.mark.parametrize("name", ["bkn", "amig", "saig"])
+def test_attribution_patching_is_one_right_step_in_every_reading():
+    assert reading("atp", "default") == reading("atp", "paper") == reading("atp", "code") == BASE | {"steps": 1}
+
+
+@pytest.mark.parametrize("name", ["bkn", "amig", "saig", "atp"])
 def test_only_released_code_of_causal_models_takes_the_value_before_the_non_linearity(name):
     sites = {
         (equations, kind): preset(name, equations, kind).neuron_site
@@ -57,12 +64,12 @@ def test_only_released_code_of_causal_models_takes_the_value_before_the_non_line
 
 
 def test_constants_hold_the_readings_of_masked_models():
-    for name, constant in {"bkn": B_KN, "amig": AMIG, "saig": SAIG}.items():
+    for name, constant in {"bkn": B_KN, "amig": AMIG, "saig": SAIG, "atp": ATP}.items():
         assert constant == {equations: preset(name, equations) for equations in ("default", "paper", "code")}
 
 
 def test_an_unknown_preset_reading_or_kind_is_named():
-    with pytest.raises(AtlasError, match=r"is 'saigg'; expected one of \(bkn amig saig\). Did you mean 'saig'"):
+    with pytest.raises(AtlasError, match=r"is 'saigg'; expected one of \(bkn amig saig atp\). Did you mean 'saig'"):
         preset("saigg")
     with pytest.raises(AtlasError, match="Did you mean 'paper'"):
         preset("amig", "papers")
@@ -79,6 +86,7 @@ def test_an_unknown_preset_reading_or_kind_is_named():
         ("norm", "layer_l2", "layer_l1"),
         ("neuron_site", "down_output", "down_input"),
         ("objective", "log_prob", "logprob"),
+        ("quadrature", "check", "checked"),
     ],
 )
 def test_every_choice_is_checked_and_the_nearest_is_offered(field, value, nearest):
@@ -91,6 +99,22 @@ def test_names_that_cannot_stand_before_a_dot_and_truth_values_that_are_none_are
         AttributionMethod("saig.v2")
     with pytest.raises(AtlasError, match="replace_special is 1; expected true or false"):
         AttributionMethod("saig", replace_special=1)
+
+
+@pytest.mark.parametrize("rtol", [0, -1e-3, 1, 2.0])
+def test_a_tolerance_lies_between_zero_and_one(rtol):
+    with pytest.raises(AtlasError, match=rf"rtol is {rtol}; expected a number above 0 and below 1"):
+        AttributionMethod("x", rtol=rtol)
+
+
+def test_tolerance_and_factor_decide_which_points_the_checked_quadrature_takes_and_no_others():
+    full, checked = AttributionMethod("x"), AttributionMethod("x", quadrature="checked")
+    assert full.integral != checked.integral
+    for change in ({"rtol": 1e-2}, {"multiplier": "full"}):
+        assert replace(full, **change).integral == full.integral
+        assert replace(checked, **change).integral != checked.integral
+    for change in ({"name": "two"}, {"norm": "layer_l1"}):
+        assert replace(checked, **change).integral == checked.integral
 
 
 def test_methods_share_their_integral_exactly_when_name_factor_and_norm_are_all_that_differs():

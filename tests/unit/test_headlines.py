@@ -58,11 +58,16 @@ def test_exactness_takes_the_median_over_facts_and_the_worst_over_queries():
     errors = {"a": [0.0, 0.02], "b": [0.03, 0.03], "c": [0.0, 0.2]}
     rows = [(fact, ("en", "fi")[i], error) for fact, pair in errors.items() for i, error in enumerate(pair)]
     queries = pd.DataFrame(rows, columns=["fact", "language", "completeness_error"])
-    queries = queries.assign(model="m", method="saig", negative_layers=0.5, skipped_layers=0.0)
+    queries = queries.assign(model="m", method="saig", negative_layers=0.5, skipped_layers=0.0, n_full_points=100)
+    queries = queries.assign(n_points=[10, 20, 10, 20, 10, 110], n_fallbacks=[0, 0, 0, 0, 0, 4])
+    queries = queries.assign(error_estimate=[1e-4, 2e-4, 0, 0, 0, 9e-4])
     table = summarise_exactness(queries, resamples=200).set_index("language")
     assert table.loc["all", "value"] == pytest.approx(0.03) and table.loc["all", "n"] == 3
     assert table.loc["all", "largest"] == 0.2 and table.loc["all", "above_tolerance"] == pytest.approx(1 / 6)
     assert table.loc["en", "value"] == 0.0 and table.loc["fi", "n_queries"] == 3
+    quadrature = ["largest_estimate", "evaluated_points", "fallback_queries"]
+    assert table.loc["all", quadrature].tolist() == pytest.approx([9e-4, 180 / 600, 1 / 6])
+    assert table.loc["en", quadrature].tolist() == pytest.approx([1e-4, 0.1, 0])
 
 
 def test_three_headlines_per_model_with_their_numbers():

@@ -71,6 +71,23 @@ def test_conda_environments_have_the_pins_of_the_requirements(root, name):
     assert packages == {package: required[package] for package in packages} and len(packages) >= 8
 
 
+# distributions whose modules have other names
+DISTRIBUTIONS = {"yaml": "PyYAML"}
+
+
+def test_conda_environments_have_what_the_scripts_of_their_rules_import(root):
+    text = "".join(path.read_text() for path in (root / "rules").glob("*.smk"))
+    rules = [rule for rule in re.split(r"\n(?=rule )", text) if "script:" in rule]
+    assert len(rules) >= 20
+    for rule in rules:
+        name, script = (re.search(rf"{folder}/(\w+\.\w+)", rule).group(1) for folder in ("envs", "scripts"))
+        environment = (root / "envs" / name).read_text()
+        for module in imported_modules(root / "scripts" / script, root) | {root / "scripts" / script}:
+            others = {n.split(".")[0] for n in imports_of(module)} - sys.stdlib_module_names - {"knatlas"}
+            missing = {n for n in others if f"- {DISTRIBUTIONS.get(n, n)}==" not in environment}
+            assert not missing, f"{script} imports {missing} through {module}, {name} lacks it"
+
+
 def test_requirements_are_exact_and_name_no_host(root):
     lines = [line for line in (root / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", line) for line in lines)

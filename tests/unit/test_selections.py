@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from knatlas.errors import AtlasError
+from knatlas.selection.gathering import gather_shards
 from knatlas.selection.recipes import RECIPES, recipe, select, selection_names
-from knatlas.selection.scores import Scores, gather_shards, read_scores
+from knatlas.selection.scores import Scores, read_scores
 from knatlas.storage import write_arrays, write_table
 
 LANGUAGES = ["en", "fi", "ko"]
@@ -275,11 +276,10 @@ def test_shards_are_gathered_and_read_slice_by_slice(tmp_path):
         write_shard(tmp_path, "en", ["c"], {"bkn.first": 3 * ones[:1]}),
         write_shard(tmp_path, "fi", ["a", "c"], {"bkn.first": 4 * ones}),
     ]
-    arrays, metadata, queries = gather_shards(paths, ["fi", "en"])
-    write_arrays(arrays, tmp_path / "scores.safetensors", metadata)
+    metadata, queries = gather_shards(paths, ["fi", "en"], tmp_path / "scores.safetensors")
     scores = read_scores(tmp_path / "scores.safetensors")
     assert (scores.facts, scores.languages, scores.shape) == (["a", "b", "c"], ["fi", "en"], (2, 4))
-    assert scores.metadata == {"model": {"name": "tiny"}} and len(queries) == 5
+    assert scores.metadata == {"model": {"name": "tiny"}} and len(queries) == 5 and metadata["facts"] == scores.facts
     np.testing.assert_array_equal(scores.of("bkn", "first", 0)[:, 0, 0], [4.0, 2.0])
     np.testing.assert_array_equal(scores.of("bkn", "first", 1)[:, 0, 0], [np.nan, 1.0])
     np.testing.assert_array_equal(scores.of("bkn", "first", 2)[:, 0, 0], [4.0, 3.0])

@@ -77,3 +77,33 @@ def test_broken_json_names_the_line(tmp_path):
     (tmp_path / "j.json").write_text("{\n oops")
     with pytest.raises(AtlasError, match="line 2 is not JSON"):
         storage.read_json(tmp_path / "j.json")
+
+
+def test_arrays_written_block_by_block_are_those_written_at_once(tmp_path):
+    arrays = {
+        "odd": np.arange(3, dtype=np.int32),
+        "wide": np.linspace(0, 1, 8).reshape(2, 2, 2),
+        "rows": np.arange(12, dtype=np.float32).reshape(4, 3),
+    }
+    layout = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+    blocks = [("rows", 3 * i, arrays["rows"][i]) for i in (2, 0, 3, 1)]
+    blocks += [("wide", 4, arrays["wide"][1]), ("wide", 0, arrays["wide"][0]), ("odd", 0, arrays["odd"])]
+    storage.write_array_blocks(layout, blocks, tmp_path / "blocks.safetensors", {"facts": ["ä"]})
+    found, metadata = storage.read_arrays(tmp_path / "blocks.safetensors")
+    assert metadata == {"facts": ["ä"]} and set(found) == set(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+    sliced = storage.SlicedArrays(tmp_path / "blocks.safetensors")
+    assert (sliced.kind("odd"), sliced.shape("rows"), len(sliced)) == ("int32", (4, 3), 3)
+    np.testing.assert_array_equal(sliced["rows"][1:2], arrays["rows"][1:2])
+
+
+def test_elements_that_no_block_holds_are_zero_and_a_failure_leaves_no_file(tmp_path):
+    path = tmp_path / "a.safetensors"
+    storage.write_array_blocks({"a": ("float32", (2, 2))}, [("a", 2, np.ones(2))], path)
+    assert storage.read_arrays(path)[0]["a"].tolist() == [[0, 0], [1, 1]]
+    path.unlink()
+    with pytest.raises(KeyError):
+        storage.write_array_blocks({"a": ("float32", (2,))}, [("b", 0, np.ones(2))], path)
+    assert list(tmp_path.iterdir()) == []

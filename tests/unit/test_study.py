@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from knatlas.errors import AtlasError
-from knatlas.study import languages_of, read_schema, read_study
+from knatlas.study import attribution_settings, languages_of, read_schema, read_study
 
 MINIMAL = {"study": "s", "languages": ["en", "fr"], "models": ["tiny-gpt2"]}
 
@@ -24,7 +24,7 @@ def mistakes(**changes) -> str:
 def test_defaults_are_filled_in_at_every_depth():
     filled = study()
     assert filled["selection"]["matrice"]["tau"] == 0.3
-    assert filled["attribution"]["methods"] == {"bkn": {}, "amig": {}, "saig": {}}
+    assert filled["attribution"]["methods"] == {"bkn": {}, "amig": {}, "saig": {}, "atp": {}}
     assert filled["facts"]["relations"] == "all"
 
 
@@ -110,6 +110,19 @@ def test_all_mistakes_are_listed_at_once():
         ({"facts": {"as_of": "yesterday"}}, "facts.as_of: is 'yesterday'"),
         ({"attribution": {"methods": {"saig": {"rule": "rigth"}}}}, "Did you mean 'right'?"),
         ({"attribution": {"shards": 0}}, "attribution.shards: is 0"),
+        (
+            {"attribution": {"run": ["bkn", "saig"]}},
+            "'amig' reads the scores of 'amig', which is not in attribution.run",
+        ),
+        ({"attribution": {"run": ["sag"]}}, "attribution.run[0]: is 'sag'; expected one of bkn amig saig atp."),
+        ({"attribution": {"keep": "some"}}, "attribution.keep: is 'some'"),
+        ({"attribution": {"rtol": 0}}, "attribution.rtol: is 0"),
+        ({"attribution": {"methods": {"saig": {"quadrature": "chekced"}}}}, "Did you mean 'checked'?"),
+        (
+            {"attribution": {"keep": "candidates"}, "selection": {"matrice": {"eq9_axis": "neuron"}}},
+            "selection.matrice.eq9_axis: is 'neuron', which can't be told from candidates",
+        ),
+        ({"compute": {"batch_rows": -1}}, "compute.batch_rows: is -1"),
         ({"selection": {"matrice": {"tau": 1.5}}}, "selection.matrice.tau: is 1.5"),
         ({"selection": {"selections": ["matrix"]}}, "Did you mean 'matrice'?"),
         ({"selection": {"selections": ["amig", "random"]}}, "selection.random.reference: is 'matrice'"),
@@ -133,9 +146,23 @@ def test_a_mistake_is_a_sentence(changes, sentence):
     assert sentence in mistakes(**changes)
 
 
+def test_a_selection_whose_method_is_run_is_no_mistake():
+    selection = {"selections": ["bkn", "refined", "random"], "random": {"reference": "refined"}}
+    assert study(attribution={"run": ["bkn"]}, selection=selection)["attribution"]["run"] == ["bkn"]
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(AtlasError, match="the key 'models' is missing"):
         read_study({"study": "s", "languages": ["en"]})
+
+
+def test_what_decides_the_numbers_of_an_attribution_is_told_from_how_its_work_is_cut():
+    settings = attribution_settings(study())
+    assert "saig" in settings["run"] and settings["keep"] == "all" and settings["rtol"] == 0.001
+    others = {"shards": 7, "keep_shards": False, "candidates": 99}
+    assert attribution_settings(study(attribution=others)) == settings
+    candidates = attribution_settings(study(attribution={**others, "keep": "candidates"}))
+    assert candidates == {**settings, "keep": "candidates", "candidates": 99}
 
 
 def test_a_model_is_studied_in_its_own_languages():

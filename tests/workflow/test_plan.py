@@ -24,8 +24,8 @@ def test_the_papers_study_is_planned_by_the_literal_command_without_network(clon
     done = clone.snakemake("-n", "--profile", "slurm", "all", configfile=None, PYTHONPATH=str(clone.folder))
     assert done.returncode == 0, done.stdout[-4000:]
     jobs = planned_jobs(done.stdout)
-    # 4 models in 7 languages and 4 in English, 8 shards each
-    assert jobs["attribute_shard"] == (4 * 7 + 4) * 8
+    # 8 models, 8 shards each, with all languages of the model in every job
+    assert jobs["attribute_shard"] == 8 * 8
     assert jobs["resolve_model"] == 8 and jobs["train_model"] == 0 and jobs["download_dataset"] == 1
 
 
@@ -36,7 +36,7 @@ def test_every_gpu_job_of_the_papers_study_asks_for_one_gpu_on_the_gpu_partition
     done = clone.snakemake("-n", "--profile", "slurm", "attribution", configfile=None)
     assert done.returncode == 0, done.stdout[-4000:]
     jobs = re.findall(r"rule (measure_known|attribute_shard):\n(?:    .*\n)*?    resources: (.*)\n", done.stdout)
-    assert len(jobs) == (4 * 7 + 4) * 8 + 8
+    assert len(jobs) == 8 * 8 + 8
     assert all("gpu=1," in asked and "slurm_partition=gpu" in asked and "mem_mb=" in asked for _, asked in jobs)
 
 

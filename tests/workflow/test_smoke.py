@@ -115,7 +115,8 @@ def test_an_edited_comment_reruns_nothing(workflow, name):
 
 
 def test_what_changes_only_speed_reruns_nothing(workflow):
-    faster = workflow.configure("faster.yaml", {"compute.batch_rows": 16, "compute.threads": 2})
+    speed = {"compute.batch_rows": 16, "compute.batch_queries": 3, "compute.threads": 2}
+    faster = workflow.configure("faster.yaml", speed)
     assert workflow.plan("all", configfile=faster) == Counter()
 
 

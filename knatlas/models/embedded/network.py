@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from knatlas.models.architectures import architecture_of, module_at
+from knatlas.models.architectures import architecture_of, head_of, module_at
 from knatlas.models.embedded.batches import Batch
 from knatlas.models.embedded.recipe import Recipe
 from knatlas.models.embedded.tokenizers import MAX_TOKENS
@@ -84,7 +84,7 @@ def answer_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     architecture = architecture_of(model.config.model_type)
     body = module_at(model, architecture.body)
     states = body(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state  # (B, T, width)
-    return module_at(model, architecture.head)(states[batch.rows, batch.positions])
+    return head_of(model, architecture)(states[batch.rows, batch.positions])
 
 
 def ffn_outputs(model: PreTrainedModel) -> list[nn.Module]:
