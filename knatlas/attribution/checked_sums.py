@@ -1,6 +1,10 @@
 """Sums of gradients along paths from few nodes of a rule, with an estimate of the difference to all of them."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
@@ -8,6 +12,9 @@ from knatlas.attribution.evaluation import Evaluated, Nodes
 from knatlas.attribution.levels import Level, levels_of
 from knatlas.attribution.log_odds import allowed_error, estimated_error, is_hopeless, path_weights
 from knatlas.attribution.sums import PathBundle, PathSum
+
+# Points that a sweep takes at little more than the cost of reading the weights.
+FEW = 64
 
 
 class CheckedSum(PathSum):
@@ -21,57 +28,70 @@ class CheckedSum(PathSum):
         super().__init__(bundle)
         self._levels = list(levels_of(bundle.method.rule, bundle.method.steps))
         self._last_paid = self._levels[-1].paid if self._levels else 0
-        self._level: Level | None = None  # None where all points are taken
+        self._asked: list[Level] = []  # levels of this round; none where all points are taken
+        self._slots = np.ones(1)  # alphas of the gradients that are kept, the shared end first
         self._open = [bundle.is_moving(layer) for layer in range(bundle.n_layers)]
         self._hopeless = [torch.zeros_like(is_open) for is_open in self._open]
         self._settled: list[Tensor | float] = [0.0] * bundle.n_layers  # scores of settled paths (readouts, neurons)
         self._seen: list[tuple[Tensor, Tensor] | None] = [None] * bundle.n_layers
 
     def ask(self) -> list[Nodes]:
-        """The new points of the next level of all paths that are open."""
-        self._level = self._levels.pop(0) if self._levels else None
-        if self._level is None:
+        """The new points of the next level of all paths that are open, and of levels above it where they are few."""
+        self._asked = self._next_levels()
+        if not self._asked:
             self._open = [a | b for a, b in zip(self._open, self._hopeless, strict=True)]
             self.n_fallbacks += sum(is_open.sum(1) for is_open in self._open)
             return self._ask(self._open, self._nodes)
-        self._seen = [self._wider(layer) for layer in range(self.bundle.n_layers)]
-        return self._ask(self._open, torch.as_tensor(self._level.nodes[self._level.is_new]).to(self._nodes))
+        new = _new_nodes(self._asked, self._slots)
+        self._slots = np.append(self._slots, new)
+        return self._ask(self._open, torch.as_tensor(new).to(self._nodes))
 
-    def _wider(self, layer: int) -> tuple[Tensor, Tensor] | None:
-        """What was seen at a layer's lower nodes, with room for the new ones; None before any was seen."""
-        if self._seen[layer] is None:
-            return None
-        kept = torch.as_tensor(~self._level.is_new)
-        return tuple(_spread(part, kept) for part in self._seen[layer])
+    def _next_levels(self) -> list[Level]:
+        """The next level, and those above it as long as their points are few: every sweep costs its weights.
+
+        Levels are settled in order all the same, so that no sum depends on how many paths are open beside it.
+        """
+        n_open, asked = sum(int(is_open.sum()) for is_open in self._open), self._levels[:1]
+        for level in self._levels[1:]:
+            if n_open * len(_new_nodes([*asked, level], self._slots)) > FEW:
+                break
+            asked = [*asked, level]
+        self._levels = self._levels[len(asked) :]
+        return asked
 
     def _add(self, found: Evaluated, path: Tensor, node: Tensor, scale: Tensor) -> None:
         """Keep dF and log P of every node; where all points are taken, their sum."""
-        if self._level is None:
+        if not self._asked:
             super()._add(found, path, node, scale)
             return
         gradients, log_p = self._store(found)
         readout, column = torch.nonzero(self._round.grids[found.layer][2][:, found.columns], as_tuple=True)
-        column_node = torch.as_tensor(self._level.is_new).nonzero()[:, 0].to(node.device)[node[readout, column]]
-        place = (readout, path[readout, column], column_node)
+        slot = len(self._slots) - len(self._round.alphas) + node[readout, column]
+        place = (readout, path[readout, column], slot)
         gradients[place] = scale[readout, column, None, None] * found.values[readout, column]
         log_p[place] = found.log_p[readout, column]
 
     def _store(self, found: Evaluated) -> tuple[Tensor, Tensor]:
-        """dF (readouts, paths, nodes, positions, size) and log P (readouts, paths, nodes) of a layer, the end known."""
-        if self._seen[found.layer] is None:
-            shape = (*self.bundle.is_path.shape, len(self._level.nodes))
-            gradients = found.values.new_zeros(*shape, *found.values.shape[2:])
-            gradients[:, :, -1] = self.bundle.end(found.layer)[:, None]
-            log_p = self.bundle.readouts.log_p()[:, None, None].expand(shape).clone()
-            self._seen[found.layer] = (gradients, log_p)
-        return self._seen[found.layer]
+        """dF (readouts, paths, slots, positions, size) and log P (readouts, paths, slots) of a layer, with room."""
+        kept = self._seen[found.layer]
+        if kept is None:
+            shape = (*self.bundle.is_path.shape, 1)
+            end = self.bundle.end(found.layer)[:, None, None]
+            kept = (end.expand(*shape, *end.shape[3:]), self.bundle.readouts.log_p()[:, None, None].expand(shape))
+        n_more = len(self._slots) - kept[0].shape[2]
+        if n_more:
+            room = [part.new_zeros(*part.shape[:2], n_more, *part.shape[3:]) for part in kept]
+            kept = tuple(torch.cat(pair, dim=2) for pair in zip(kept, room, strict=True))
+        self._seen[found.layer] = kept
+        return kept
 
     def close(self) -> list[Nodes] | None:
         """Settle the paths whose error is allowed, and ask for the points of the others' next level."""
-        if self._level is not None:
-            for layer, seen in enumerate(self._seen):
-                if bool(self._open[layer].any()):
-                    self._settle(layer, *seen)
+        for level in self._asked:
+            for layer, is_open in enumerate(self._open):
+                if bool(is_open.any()):
+                    self._settle(layer, level)
+        if self._asked:
             if not any(bool(is_open.any()) for is_open in self._open):
                 self._levels = []
             if self._levels or any(bool((a | b).any()) for a, b in zip(self._open, self._hopeless, strict=True)):
@@ -80,12 +100,14 @@ class CheckedSum(PathSum):
             self._finish(layer, is_open)
         return None
 
-    def _settle(self, layer: int, gradients: Tensor, log_p: Tensor) -> None:
+    def _settle(self, layer: int, level: Level) -> None:
         """Leave the open paths of a layer whose estimated error is allowed, and give up those without hope."""
         readout, path = torch.nonzero(self._open[layer], as_tuple=True)
-        gradients, n_readouts = gradients[readout, path], len(gradients)
+        slots = [int(np.flatnonzero(self._slots == node)[-1]) for node in level.nodes]
+        gradients, log_p = (part[readout, path][:, slots] for part in self._seen[layer])
+        n_readouts = len(self.bundle.is_path)
         scores, slopes = self._at_nodes(layer, readout, path, gradients)
-        weights = path_weights(self._level, _numpy(log_p[readout, path]), _numpy(slopes), self.bundle.method.objective)
+        weights = path_weights(level, _numpy(log_p), _numpy(slopes), self.bundle.method.objective)
         total = torch.as_tensor(weights.total).to(scores)[:, None]
         sizes = _numpy((torch.as_tensor(weights.checks).to(scores) @ scores).double().norm(dim=2))
         found = (total @ scores)[:, 0]  # (open paths, neurons)
@@ -93,9 +115,9 @@ class CheckedSum(PathSum):
         size = (self._settled[layer] + of_readout @ found).double().norm(dim=1)
         n_paths = self.bundle.is_path.sum(1)
         allowed = allowed_error(_numpy(size[readout]), _numpy(n_paths[readout]), self.bundle.method.rtol)
-        error = estimated_error(sizes, self._level.paid)
+        error = estimated_error(sizes, level.paid)
         is_ok = torch.as_tensor(error <= allowed).to(readout.device)
-        is_lost = is_hopeless(error, sizes, self._level.paid, self._last_paid, allowed)
+        is_lost = is_hopeless(error, sizes, level.paid, self._last_paid, allowed)
         is_lost = ~is_ok & torch.as_tensor(is_lost).to(readout.device)
         self._total(layer, gradients.shape[2:])[readout[is_ok], path[is_ok]] = (total @ gradients.flatten(2))[
             is_ok, 0
@@ -120,8 +142,8 @@ def _numpy(x: Tensor) -> ndarray:
     return x.double().cpu().numpy()
 
 
-def _spread(x: Tensor, kept: Tensor) -> Tensor:
-    """Nodes (readouts, paths, nodes, ...) put where `kept` is true, the last ones where it is true less often."""
-    wide = x.new_zeros(*x.shape[:2], len(kept), *x.shape[3:])
-    wide[:, :, kept.to(x.device)] = x[:, :, -int(kept.sum()) :]
-    return wide
+def _new_nodes(levels: Sequence[Level], slots: ndarray) -> Float64[ndarray, " node"]:
+    """The nodes of levels, in their order, that are not among the slots."""
+    return np.array(
+        [node for node in dict.fromkeys(np.concatenate([level.nodes for level in levels])) if node not in slots]
+    )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from knatlas.attribution import AttributionMethod, preset
+from knatlas.attribution import AttributionMethod, checked_sums, preset
 from knatlas.attribution.engine import attribute_queries
 from knatlas.attribution.levels import levels_of
 from knatlas.attribution.quadrature import RULES
@@ -18,6 +18,12 @@ RANDOM, TRAINED = ["bert", "gpt2", "llama"], ["causal", "masked"]
 ENGINE_PATHS = ["fast", "general"]
 # what is below every estimate that is not exactly zero: no path is settled
 HOPELESS = 1e-30
+
+
+@pytest.fixture(autouse=True)
+def each_level_by_itself(monkeypatch):
+    """Points are those that the paths themselves need; none are taken ahead to save sweeps."""
+    monkeypatch.setattr(checked_sums, "FEW", 0)
 
 
 def case(name):
@@ -167,6 +173,19 @@ def test_both_paths_of_the_engine_settle_the_same_paths(name):
     for one, other in zip(fast, general, strict=True):
         assert relative_error(one.scores["checked"], other.scores["checked"]) <= 1e-10
         assert one.records["checked"].n_points == other.records["checked"].n_points
+
+
+@pytest.mark.parametrize("few", [5, 64, 10**6])
+@pytest.mark.parametrize("name", ["gpt2", "masked"])
+def test_points_taken_ahead_to_save_sweeps_change_no_score_and_settle_the_same_paths(name, few, monkeypatch):
+    lm, queries = case(name)
+    expected = attributed(lm, queries, both()[1])
+    monkeypatch.setattr(checked_sums, "FEW", few)
+    for one, other in zip(attributed(lm, queries, both()[1]), expected, strict=True):
+        ahead, alone = one.records["checked"], other.records["checked"]
+        assert relative_error(one.scores["checked"], other.scores["checked"]) <= 1e-12
+        np.testing.assert_allclose(ahead.error_estimate, alone.error_estimate, rtol=1e-9)
+        assert ahead.n_fallbacks == alone.n_fallbacks and ahead.n_points >= alone.n_points
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])

@@ -142,4 +142,6 @@ def test_less_free_memory_means_smaller_sweeps_with_the_same_scores(monkeypatch,
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(6.5 * row_bytes(network_of(lm), 1) / SHARE))
     found = attribute_queries(lm, [example(lm)], METHODS)[0]
     assert max(sent.passed) <= 6 < most
-    assert all(relative_error(found.scores[m.name], expected.scores[m.name]) <= 1e-6 for m in METHODS)
+    for method in METHODS:  # rounding may send a checked path one level further
+        error = relative_error(found.scores[method.name], expected.scores[method.name])
+        assert error <= (method.rtol if method.quadrature == "checked" else 1e-6)
