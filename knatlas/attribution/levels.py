@@ -20,6 +20,8 @@ ADDED = (1, 2, 4, 6)
 # Levels of rules with very many nodes that share nothing but the end: longer chains of nested nodes come too close
 # to each other for the polynomials through them.
 FRESH = (24, 48)
+# Places at which a next node of Leja may lie.
+CANDIDATES = 20_001
 # A level of more nodes than this part of the rule's own is not worth the risk that it settles nothing.
 LARGEST_PART, LARGEST_FRESH_PART = 0.7, 0.2
 
@@ -82,21 +84,31 @@ def levels_of(rule: str, steps: int) -> tuple[Level, ...]:
 def _added_nodes(
     alphas: Float64[ndarray, " full"], weights: Float64[ndarray, " full"], nodes: Float64[ndarray, " node"], n: int
 ) -> Float64[ndarray, " new"]:
-    """The n nodes that, added to `nodes`, make the product of all alpha - node small under the rule.
+    """The n nodes that, added to `nodes`, make the product of all alpha - node small.
 
     The first nodes are those of Gauss and Radau, exact to degree 2 n; two nodes after one are Kronrod's, exact to
-    degree 5. Such nodes need not exist further on: there the sum of the product's squares is smallest, and the nodes
-    are those of Gauss for a positive measure, real and inside.
+    degree 5. Such nodes need not exist further on, or come so close to old ones that no polynomial through both is to
+    be trusted: there they are Leja's.
     """
-    product = np.prod(1 - alphas[:, None] if len(nodes) == 1 else alphas[:, None] - nodes, axis=1)
-    if len(nodes) == 2:
-        found = _kronrod_pair(alphas, weights * product)
-        if found is not None:
-            return found
-    measure = weights * (product if len(nodes) == 1 else product**2)
+    if len(nodes) == 1:
+        return _gauss_nodes(alphas, weights * (1 - alphas), n)
+    found = _kronrod_pair(alphas, weights * np.prod(alphas[:, None] - nodes, axis=1)) if len(nodes) == 2 else None
+    return _leja_nodes(alphas[0], nodes, n) if found is None else found
+
+
+def _gauss_nodes(alphas: Float64[ndarray, " full"], measure: Float64[ndarray, " full"], n: int) -> ndarray:
+    """The n nodes of Gauss for a positive measure: real and inside."""
     diagonal, off_diagonal = _recurrence(alphas, measure / measure.sum(), n)
-    jacobi = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
-    return np.linalg.eigvalsh(jacobi)
+    return np.linalg.eigvalsh(np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
+
+
+def _leja_nodes(lowest: float, nodes: Float64[ndarray, " node"], n: int) -> Float64[ndarray, " new"]:
+    """Leja's nodes: each where the product of the distances to all nodes before it is largest, from `lowest` to 1."""
+    candidates, found = np.linspace(lowest, 1, CANDIDATES), np.zeros(0)
+    for _ in range(n):
+        distances = np.abs(candidates[:, None] - np.append(nodes, found))
+        found = np.append(found, candidates[distances.prod(1).argmax()])
+    return np.sort(found)
 
 
 def _kronrod_pair(alphas: Float64[ndarray, " full"], signed: Float64[ndarray, " full"]) -> ndarray | None:
