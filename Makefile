@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help env demo plan plan-error test test-workflow lint bench figures clean
 
 help:
-	@echo "make demo      environment, then the embedded study and its report (about six minutes on two cores)"
+	@echo "make demo      environment, then the embedded study and its report (about seven minutes on two cores)"
 	@echo "make test      environment, then all tests"
 	@echo "make figures   figures and tables again from what is computed"
 	@echo "make lint      ruff, snakefmt, snakemake --lint"

@@ -14,6 +14,8 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
+include: "rules/artefacts.smk"
 
 
 pathvars:
@@ -26,6 +28,7 @@ include: "rules/models.smk"
 include: "rules/attribution.smk"
 include: "rules/selection.smk"
 include: "rules/experiments.smk"
+include: "rules/amig.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
@@ -64,7 +67,7 @@ rule all:
 include: "rules/report.smk"
 
 
-# The papers, each with what of it is computed so far.
+# The papers, each with its tables and figures; of MATRICE and localization what is computed so far.
 
 
 rule amig:

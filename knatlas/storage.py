@@ -183,10 +183,14 @@ class SlicedArrays(Mapping):
         return len(self.names)
 
 
-def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as csv, and as Markdown beside it (same name, `.md`), numbers with six significant digits."""
+def write_csv(frame: pd.DataFrame, path: str | Path, shown: pd.DataFrame | None = None) -> None:
+    """Write a table as csv with six significant digits, and as Markdown beside it (same name, `.md`).
+
+    shown: what the Markdown holds, where that is not the table itself.
+    """
     _write(path, lambda partial: frame.to_csv(partial, index=False, float_format="%.6g"))
-    short = frame.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value)
+    shown = frame if shown is None else shown
+    short = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value)
     write_text(short.to_markdown(index=False, disable_numparse=True) + "\n", Path(path).with_suffix(".md"))
 
 

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError, nearest, unknown
-from knatlas.selection.needs import NORMALISED, methods_of
+from knatlas.selection.needs import NORMALISED, SEARCHED, methods_of
 
 SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "study.schema.yaml"
 
@@ -193,16 +193,28 @@ def _fact_mistakes(study: dict, root: Path) -> Iterator[str]:
 
 
 def _selection_mistakes(study: dict) -> Iterator[str]:
-    known = read_schema()["properties"]["selection"]["properties"]["selections"]["default"]
+    known = [*read_schema()["properties"]["selection"]["properties"]["selections"]["default"], *SEARCHED]
     chosen = study["selection"]["selections"]
     for i, selection in enumerate(chosen):
         if selection not in known:
             yield unknown(f"selection.selections[{i}]", selection, "a selection", known)
     reference = study["selection"]["random"]["reference"]
-    is_found = reference in chosen and not reference.startswith("random")
+    is_found = reference in chosen and reference not in SEARCHED and not reference.startswith("random")
     if any(name.startswith("random") for name in chosen) and not is_found:
         yield f"selection.random.reference: is '{reference}'; expected a found one of selection.selections"
+    if set(SEARCHED) & set(chosen) and "amig" not in chosen:
+        yield "selection.selections: has 'dkn', which is searched among the neurons of 'amig'; add amig to it"
     yield from _attribution_mistakes(study)
+    yield from _pair_mistakes(study)
+
+
+def _pair_mistakes(study: dict) -> Iterator[str]:
+    pairs = study["experiments"]["crosslingual"]["pairs"]
+    for i, pair in enumerate([] if pairs == "all" else pairs):
+        for language in pair:
+            if language not in study["languages"]:
+                where = f"experiments.crosslingual.pairs[{i}]"
+                yield unknown(where, language, "a language of the study", study["languages"])
 
 
 def _attribution_mistakes(study: dict) -> Iterator[str]:

@@ -28,6 +28,7 @@ rule manipulate_activations:
         suppress_factor=lookup(within=config, dpath="experiments/suppress_factor"),
         enhance_factor=lookup(within=config, dpath="experiments/enhance_factor"),
         positions=lookup(within=config, dpath="experiments/intervene_positions"),
+        site=lookup(within=config, dpath="experiments/intervene_site"),
         languages=model_languages,
         dtype=lookup(within=config, dpath="dtype"),
         seed=lookup(within=config, dpath="seed"),

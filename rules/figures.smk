@@ -12,7 +12,7 @@ rule figures:
 
 rule plot_layers:
     input:
-        table="<results>/tables/layer_distribution.csv",
+        table=layer_table,
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -25,7 +25,7 @@ rule plot_layers:
     log:
         "<logs>/plot_layers/{figure}.log",
     wildcard_constraints:
-        figure="amig_figure3|matrice_figure4|localization_figure5",
+        figure="amig_figure3|amig_figure4|amig_figure5|matrice_figure4|localization_figure5",
     conda:
         "../envs/data.yaml"
     resources:

@@ -10,7 +10,7 @@ rule select_neurons:
     input:
         scores="<results>/scores/{model}.safetensors",
     output:
-        neurons=expand("<results>/neurons/{{model}}/{selection}.parquet", selection=SELECTIONS),
+        neurons=expand("<results>/neurons/{{model}}/{selection}.parquet", selection=SCORED),
         summary="<results>/neurons/{model}/summary.csv",
     log:
         "<logs>/select_neurons/{model}.log",

@@ -16,7 +16,7 @@ with Job(snakemake) as job:
     model = load_model(read_source_record(record), params.dtype, snakemake.resources.device, job.log)
     prompts = read_table(snakemake.input.prompts).query("language in @params.languages and kind == @model.kind")
     sets = [read_neuron_sets(path) for path in snakemake.input.neurons]
-    evaluate = evaluate_with(model, prompts, snakemake.resources.batch_rows, params.positions)
+    evaluate = evaluate_with(model, prompts, snakemake.resources.batch_rows, params.positions, params.site)
     factors = {"suppress": params.suppress_factor, "enhance": params.enhance_factor}
     progress = job.progress(f"manipulating {snakemake.wildcards.model}")
     measurements = manipulate(sets, prompts, evaluate, factors, params.seed, progress)

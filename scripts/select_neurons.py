@@ -3,8 +3,8 @@
 import pandas as pd
 
 from knatlas.job import Job
-from knatlas.selection.recipes import select
 from knatlas.selection.scores import read_scores
+from knatlas.selection.select import select
 from knatlas.storage import write_csv, write_table
 
 with Job(snakemake) as job:

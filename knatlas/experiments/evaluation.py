@@ -19,9 +19,10 @@ def evaluate_with(
     """A function from requests to P(answer) and whether every answer token is the argmax.
 
     Args: prompts of the model's kind; batch_rows, rows of a forward pass (speed and memory only); positions at which
-    neurons are scaled, `answer`, `last` or `all`; site, the place of the neurons' values.
+    neurons are scaled, `answer`, `last` or `all`; site, the place of the neurons' values in causal models (masked ones
+    are always scaled at the input of the down projection, as in released code).
     """
-    encode = _Encoder(lm, prompts)
+    encode, site = _Encoder(lm, prompts), site if lm.kind == "causal" else "down_input"
 
     def evaluate(requests: Sequence[Request]) -> tuple[np.ndarray, np.ndarray]:
         queries = [encode(request.fact, request.language, request.query) for request in requests]

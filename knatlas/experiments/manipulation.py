@@ -3,19 +3,28 @@
 The model is not touched here: a function is passed in that answers a list of requests.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from knatlas.errors import AtlasError
+from knatlas.experiments.measurement import (
+    CHUNK,
+    NONE,
+    QUERY,
+    Counted,
+    Evaluate,
+    Request,
+    measure_before,
+    searched_facts,
+)
 from knatlas.experiments.probes import plan_probes
 from knatlas.progress import Report, silent
 from knatlas.selection.neuron_set import NeuronSets
 
+__all__ = ["CHUNK", "COLUMNS", "FACTORS", "NONE", "Evaluate", "Request", "manipulate"]
+
 FACTORS = {"suppress": 0.0, "enhance": 2.0}
-QUERY = ["probed_fact", "language", "query"]
 COLUMNS = [
     "model",
     "selection",
@@ -33,22 +42,6 @@ COLUMNS = [
     "is_right_before",
     "is_right_after",
 ]
-CHUNK = 4096  # requests handed over at once: enough to sort by length, and progress is told in between
-
-
-class Request(NamedTuple):
-    """One question to the model: P(answer) of a query while the neurons' activations are multiplied by a factor."""
-
-    fact: str
-    language: str
-    query: int
-    layers: np.ndarray
-    indices: np.ndarray
-    factor: float
-
-
-Evaluate = Callable[[Sequence[Request]], tuple[np.ndarray, np.ndarray]]
-NONE = np.zeros(0, dtype=np.int64)
 
 
 def manipulate(
@@ -69,38 +62,12 @@ def manipulate(
     evaluate, from requests to P(answer) and whether every answer token is the argmax, both of the requests' length;
     factors, by operation. Raises: AtlasError when a searched fact has no prompts.
     """
-    probes = plan_probes(prompts, _facts_of(sets, prompts), seed)
+    probes = plan_probes(prompts, searched_facts(sets, prompts), seed)
     plans = [_plan(part, draw, probes) for part in sets for draw in range(part.n_draws)]
-    run = _Counted(evaluate, progress, _n_requests(probes, plans, len(factors)))
-    before = _measure_before(probes, run)
+    run = Counted(evaluate, progress, _n_requests(probes, plans, len(factors)))
+    before = measure_before(probes, run)
     parts = [_measure(plan, before, run, factors) for plan in plans]
     return pd.concat(parts, ignore_index=True)[COLUMNS]
-
-
-class _Counted:
-    """The evaluating function, called in chunks, with progress in measurements."""
-
-    def __init__(self, evaluate: Evaluate, progress: Report, total: int):
-        self.evaluate, self.progress, self.total, self.done = evaluate, progress, total, 0
-
-    def __call__(self, requests: Sequence[Request], message: str) -> tuple[np.ndarray, np.ndarray]:
-        p, is_right = np.zeros(len(requests)), np.zeros(len(requests), dtype=bool)
-        for start in range(0, len(requests), CHUNK):
-            part = slice(start, start + CHUNK)
-            p[part], is_right[part] = self.evaluate(requests[part])
-            self.done += len(requests[part])
-            self.progress(self.done, self.total, message)
-        return p, is_right
-
-
-def _facts_of(sets: Sequence[NeuronSets], prompts: pd.DataFrame) -> list[str]:
-    facts = sorted({fact for part in sets for fact in part.facts})
-    missing = sorted(set(facts) - set(prompts["fact"]))
-    if missing:
-        raise AtlasError(
-            f"{len(missing)} searched facts have no prompts, the first is {missing[0]}; rerun build_prompts"
-        )
-    return facts
 
 
 def _plan(sets: NeuronSets, draw: int, probes: pd.DataFrame) -> pd.DataFrame:
@@ -126,20 +93,13 @@ def _n_requests(probes: pd.DataFrame, plans: list[pd.DataFrame], n_factors: int)
     return n_clean + n_factors * sum(int((plan["n_neurons"] > 0).sum()) for plan in plans)
 
 
-def _measure_before(probes: pd.DataFrame, run: _Counted) -> pd.DataFrame:
-    queries = probes.drop_duplicates(QUERY)[QUERY].reset_index(drop=True)
-    requests = [Request(*key, NONE, NONE, 1.0) for key in queries.itertuples(index=False, name=None)]
-    p, is_right = run(requests, "before")
-    return queries.assign(p_before=p, is_right_before=is_right)
-
-
-def _measure(plan: pd.DataFrame, before: pd.DataFrame, run: _Counted, factors: Mapping[str, float]) -> pd.DataFrame:
+def _measure(plan: pd.DataFrame, before: pd.DataFrame, run: Counted, factors: Mapping[str, float]) -> pd.DataFrame:
     plan = plan.merge(before, on=QUERY, how="left", validate="many_to_one")
     parts = [_measure_after(plan, name, factor, run) for name, factor in factors.items()]
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
-def _measure_after(plan: pd.DataFrame, operation: str, factor: float, run: _Counted) -> pd.DataFrame:
+def _measure_after(plan: pd.DataFrame, operation: str, factor: float, run: Counted) -> pd.DataFrame:
     rows = plan.assign(operation=operation, p_after=plan["p_before"], is_right_after=plan["is_right_before"])
     is_run = (rows["n_neurons"] > 0).to_numpy()
     if is_run.any():

@@ -16,12 +16,16 @@ PANEL_HEIGHT = 2.6
 # the palette of Okabe and Ito, which readers with any common colour blindness can tell apart
 COLOURS = {
     "matrice": "#0072B2",
+    "matrice_leave_language_out": "#332288",
     "matrice_without_query_uncertainty": "#56B4E9",
     "matrice_without_language_uncertainty": "#CC79A7",
+    "matrice_without_query_uncertainty_matched": "#117733",
+    "matrice_without_language_uncertainty_matched": "#661100",
     "amig": "#E69F00",
     "likn": "#D55E00",
     "bkn": "#009E73",
     "refined": "#F0E442",
+    "dkn": "#882255",
     "random": "#999999",
     "random_layer_matched": "#444444",
 }

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -13,6 +15,7 @@ from knatlas.models.scaling import NeuronScaling, positions_of, scaled_rows
 
 BATCH_ROWS = 32
 ANSWER_COLUMNS = ["fact", "language", "query", "p", "is_argmax", "n_tokens"]
+DETAIL_COLUMNS = [*ANSWER_COLUMNS, "is_first_argmax", "predicted"]
 KNOWN_COLUMNS = [
     *("model", "fact", "relation", "language", "query", "kind"),
     *("p", "is_argmax", "rank", "n_objects", "n_tokens"),
@@ -38,17 +41,29 @@ def answer_probabilities(
     Returns: columns fact, language, query, p, is_argmax (each answer token is the most probable one), n_tokens.
     """
     scalings = [None] * len(queries) if interventions is None else list(interventions)
-    answers: dict[int, tuple[float, float]] = {}
-    for batch in _batches(_distinct_rows(queries, scalings), batch_rows):
-        places = [positions_of(row.query, where) for row in batch]
-        with scaled_rows(lm, [row.scaling for row in batch], places, site):
-            per_row = token_probabilities(lm, [row.query for row in batch])
-        answers.update(_batch_answers(queries, batch, per_row))
+    answers = _answers(lm, queries, scalings, batch_rows, where, site)
     lines = [
-        (query.fact, query.language, query.query, answers[number][0], answers[number][1] == 1.0, len(query.targets))
-        for number, query in enumerate(queries)
+        (query.fact, query.language, query.query, answer.p, answer.is_argmax, len(query.targets))
+        for query, answer in zip(queries, answers, strict=True)
     ]
     return pd.DataFrame(lines, columns=ANSWER_COLUMNS)
+
+
+def answer_details(lm: LanguageModel, queries: Sequence[EncodedQuery], batch_rows: int = BATCH_ROWS) -> pd.DataFrame:
+    """The answers as `answer_probabilities` has them, and what the model says instead.
+
+    Returns: its columns, then is_first_argmax (the answer's first token is the most probable one) and predicted (a
+    tuple: the most probable token id at each position that predicts one of the answer, given the right tokens before).
+    """
+    answers = _answers(lm, queries, [None] * len(queries), batch_rows)
+    lines = [
+        (
+            *(query.fact, query.language, query.query, answer.p, answer.is_argmax, len(query.targets)),
+            *(answer.is_first_argmax, answer.predicted),
+        )
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=DETAIL_COLUMNS)
 
 
 def known_facts(
@@ -146,17 +161,49 @@ def _batches(rows: list[_Row], batch_rows: int) -> Iterator[list[_Row]]:
         yield ordered[start : start + batch_rows]
 
 
-def _batch_answers(
-    queries: Sequence[EncodedQuery], batch: list[_Row], per_row: list[Tensor]
-) -> dict[int, tuple[float, float]]:
-    """By number of query: P(answer), and 1.0 where each answer token is the most probable one."""
+class _Answer(NamedTuple):
+    """P(answer), whether all of its tokens and whether the first is the most probable, and the most probable ones."""
+
+    p: float
+    is_argmax: bool
+    is_first_argmax: bool
+    predicted: tuple[int, ...]
+
+
+def _answers(
+    lm: LanguageModel,
+    queries: Sequence[EncodedQuery],
+    scalings: Sequence[NeuronScaling | None],
+    batch_rows: int,
+    where: str = "answer",
+    site: str = "down_input",
+) -> list[_Answer]:
+    """The answer of each query, in the order of the queries."""
+    answers: dict[int, _Answer] = {}
+    for batch in _batches(_distinct_rows(queries, scalings), batch_rows):
+        places = [positions_of(row.query, where) for row in batch]
+        with scaled_rows(lm, [row.scaling for row in batch], places, site):
+            per_row = token_probabilities(lm, [row.query for row in batch])
+        answers.update(_batch_answers(queries, batch, per_row))
+    return [answers[number] for number in range(len(queries))]
+
+
+def _batch_answers(queries: Sequence[EncodedQuery], batch: list[_Row], per_row: list[Tensor]) -> dict[int, _Answer]:
+    """The answer by number of query."""
     pairs = [(number, row) for row, shared in enumerate(batch) for number in shared.numbers]
-    best = [probabilities.max(dim=1).values for probabilities in per_row]
-    answers = [_answer(per_row[row], best[row], queries[number].targets) for number, row in pairs]
-    # one transfer per batch, not one per query: each would wait for the device
-    return {number: (p, best) for (number, _), (p, best) in zip(pairs, torch.stack(answers).tolist(), strict=True)}
+    best = [probabilities.max(dim=1) for probabilities in per_row]
+    answers = [_answer(per_row[row], best[row].values, queries[number].targets) for number, row in pairs]
+    # two transfers per batch, not one per query: each would wait for the device
+    tokens = torch.cat([of_row.indices for of_row in best]).tolist()
+    starts = [0, *accumulate(len(row.query.positions) for row in batch)]
+    predicted = [tuple(tokens[start:end]) for start, end in pairwise(starts)]
+    return {
+        number: _Answer(p, is_argmax == 1.0, is_first == 1.0, predicted[row])
+        for (number, row), (p, is_argmax, is_first) in zip(pairs, torch.stack(answers).tolist(), strict=True)
+    }
 
 
 def _answer(probabilities: Tensor, best: Tensor, targets: tuple[int, ...]) -> Tensor:
     chosen = probabilities.gather(1, torch.tensor(targets, device=probabilities.device)[:, None])[:, 0]
-    return torch.stack([chosen.double().prod(), (chosen == best).all().double()])
+    is_best = (chosen == best).double()
+    return torch.stack([chosen.double().prod(), is_best.prod(), is_best[0]])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from knatlas.errors import AtlasError, unknown
@@ -19,11 +19,22 @@ POSITIONS = ("answer", "last", "all")
 
 @dataclass(frozen=True, eq=False)
 class NeuronScaling:
-    """Neurons as two arrays of equal length, and the factor of their activation: 0 suppresses, 2 doubles."""
+    """Neurons as two arrays of equal length, and the factor of their activations: 0 suppresses, 2 doubles.
+
+    The factor is one number for all neurons, or an array with one for each. A neuron is scaled once, however often it
+    is named. Raises: AtlasError when there are neither one nor as many factors as neurons.
+    """
 
     layers: Int[np.ndarray, " neuron"]
     indices: Int[np.ndarray, " neuron"]
-    factor: float
+    factor: float | Float[np.ndarray, " neuron"]
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.factor) and np.shape(self.factor) != np.shape(self.layers):
+            raise AtlasError(
+                f"{np.size(self.factor)} factors for {np.size(self.layers)} neurons; give one number for all of them, "
+                "or an array with one factor for each neuron"
+            )
 
 
 def positions_of(query: EncodedQuery, where: str) -> tuple[int, ...]:
@@ -95,7 +106,7 @@ def _row_places(lm: LanguageModel, row: int, scaling: NeuronScaling, positions: 
         np.full(n_neurons * n_positions, row),
         np.repeat(np.asarray(positions, dtype=int), n_neurons),
         np.tile(indices, n_positions),
-        np.full(n_neurons * n_positions, scaling.factor, dtype=float),
+        np.tile(np.broadcast_to(np.asarray(scaling.factor, dtype=float), n_neurons), n_positions),
     )
     return np.stack(columns, axis=1)
 

@@ -18,6 +18,9 @@ RULES = {
     "aggregate": "aggregate_scores",
     "selection": "select_neurons",
     "manipulation": "manipulate_activations",
+    "crosslingual": "edit_across_languages",
+    "degenerate": "search_degenerate",
+    "fact_checking": "score_candidates",
 }
 COLUMNS = [
     *("model", "stage", "jobs", "planned_seconds", "measured_seconds", "seconds_ratio", "cpu_seconds", "cpu_ratio"),

@@ -65,7 +65,7 @@ def plan_study(study: Mapping, results: Path, is_counted: bool = True) -> Plan:
     sentences, stages = [work.sentence, TOKENS, RANKING, WEIGHTS], []
     for name in study["models"]:
         plan, notes = _model_plan(study, results if is_counted else Path("/nonexistent"), name, work, rates)
-        stages += [stage(plan) for stage in STAGES]
+        stages += [found for stage in STAGES if (found := stage(plan)) is not None]
         sentences += notes
     sentences += rates.sentences()
     return Plan(stages, stage_table(stages), list(dict.fromkeys(sentences)))

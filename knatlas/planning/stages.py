@@ -1,34 +1,22 @@
 """What each stage of one model costs: jobs, operations, seconds, memory, disk."""
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 
 from knatlas.attribution.configured import configured_keep
-from knatlas.attribution.cost import Flops, QuerySize, attribution_flops, head_flops, layer_flops, n_paths
+from knatlas.attribution.cost import Flops, attribution_flops, n_paths
 from knatlas.attribution.footprint import n_parameters, sweep_row_bytes
-from knatlas.attribution.shape import ModelShape
+from knatlas.planning.experiment_stages import EXPERIMENTS
+from knatlas.planning.forward import forward_flops, forward_work
 from knatlas.planning.model_plan import GB, ModelPlan, Stage
 
-# bytes of a row of the tables of answers and of measurements, after compression; queries of other facts per fact
-KNOWN_ROW_BYTES, MEASURED_ROW_BYTES, OTHER_PROBES = 10, 9, 2
+# bytes of a row of the table of answers, after compression
+KNOWN_ROW_BYTES = 10
 # queries that the engine attributes together, by device
 SWEEP_QUERIES = {"cpu": 1, "gpu": 16}
 # weights on the hub are in two bytes above so many parameters, in four below
 HALF_ABOVE = 2e9
-
-
-def forward_flops(shape: ModelShape, size: QuerySize) -> float:
-    """One forward pass of an unmodified model over a sentence, the vocabulary at the read positions only."""
-    layers = shape.n_layers * layer_flops(shape, size.n_tokens, size.n_tokens)
-    return layers + head_flops(shape, size.n_positions, with_gradient=False)
-
-
-def forward_work(plan: ModelPlan, rows: Sequence[tuple[QuerySize, float]], each: str) -> tuple[float, float]:
-    """Operations and seconds of forward passes; rows: sizes of sentences and how many of each; each: rate of a row."""
-    flops = sum(n * forward_flops(plan.shape, size) for size, n in rows)
-    return flops, flops / plan.rates("forward") + sum(n for _, n in rows) * plan.rates(each)
 
 
 def prepare(plan: ModelPlan) -> Stage:
@@ -146,19 +134,4 @@ def selection(plan: ModelPlan) -> Stage:
     return Stage(plan.name, "selection", "cpu", 1, 0.0, seconds, rates("seconds_per_table_job"))
 
 
-def manipulation(plan: ModelPlan) -> Stage:
-    """Every probe of every fact before, and once per operation and neuron set after."""
-    settings = plan.study["selection"]
-    draws = [settings["random"]["draws"] if name.startswith("random") else 1 for name in settings["selections"]]
-    n_runs = 1 + 2 * sum(draws)
-    rows = []
-    for language in plan.languages:
-        queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
-        n_probes = plan.n_facts * (queries.per_fact + OTHER_PROBES)
-        rows += [(size, share * n_probes * n_runs) for size, share in queries.sizes()]
-    kept = sum(n for _, n in rows) * MEASURED_ROW_BYTES / GB
-    work = forward_work(plan, rows, "seconds_per_manipulated_row")
-    return plan.model_stage("manipulation", 1, work, kept_gb=kept, held_gb=kept)
-
-
-STAGES = (prepare, measure_known, attribution, aggregate, selection, manipulation)
+STAGES = (prepare, measure_known, attribution, aggregate, selection, *EXPERIMENTS)

@@ -12,6 +12,7 @@ among the candidates and when an upper bound of the scores left out does not lie
 - UaL: with s in [v_l, u_l] after Eq. 9 in each language l, S <= beta1 mean(u) - beta2 max(0, std(c) - rms(h)), where c
   is the middle of the ranges and h half their width, since std is a seminorm: std(c + d) >= std(c) - rms(d). For the
   recorded ratios the largest S itself is known, at some ratios beta2 / beta1, and bounded by chords between them.
+- UaL with a language left out: the same, but for the recorded largest S, which is one over all languages.
 - Eq. 9 over the languages of a neuron cannot be bounded: a small score can be the largest of its neuron.
 
 The bounds need alpha1, alpha2, beta1, beta2 >= 0, as the configuration demands.

@@ -1,29 +1,18 @@
 """Selections by name: each is one function from the scores of a fact to the neurons chosen, and one entry here."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
-from knatlas.errors import AtlasError, unknown
 from knatlas.selection.certificates import LeftOut, highest_by_language, over_languages, over_queries
-from knatlas.selection.controls import CONTROLS, draw_controls
-from knatlas.selection.neuron_set import ALL, FoundSet, NeuronSets, as_table
+from knatlas.selection.neuron_set import ALL
 from knatlas.selection.scores import Scores
-from knatlas.selection.thresholds import (
-    Choice,
-    choose_above,
-    choose_more_than,
-    describe,
-    intersect,
-    not_searched,
-)
+from knatlas.selection.thresholds import Choice, choose_above, choose_more_than, intersect, not_searched
 from knatlas.selection.uncertainty import language_uncertainty, neutral_level, query_uncertainty
 
 Choices = dict[str, Choice]
 Choose = Callable[[Scores, Mapping, int], Choices]
-Selected = tuple[NeuronSets, pd.DataFrame]
 # the scores of a fact by language, and the range of those left out where only candidates are known
 Known = tuple[np.ndarray, LeftOut | None]
 
@@ -84,6 +73,16 @@ def choose_matrice(scores: Scores, settings: Mapping, i: int) -> Choices:
     return _language_agnostic(scores, _over_queries(scores, settings, i), settings, i, source)
 
 
+@recipe("matrice_leave_language_out", is_per_language=True)
+def choose_leaving_language_out(scores: Scores, settings: Mapping, i: int) -> Choices:
+    """MATRICE for each language from the scores of the others: what a language's own answers can't have told."""
+    known = _over_queries(scores, settings, i)
+    # no source: the largest S that is recorded is one over all languages, and no bound of an S over some of them
+    return {
+        language: _language_agnostic(scores, known, settings, i, None, language)[ALL] for language in scores.languages
+    }
+
+
 @recipe("matrice_without_query_uncertainty", is_per_language=False)
 def choose_without_query_uncertainty(scores: Scores, settings: Mapping, i: int) -> Choices:
     """MATRICE with the first query of each language alone (Table II, w/o UaQ)."""
@@ -96,80 +95,6 @@ def choose_without_language_uncertainty(scores: Scores, settings: Mapping, i: in
     """MATRICE with a threshold in each language and the intersection of these sets (Table II, w/o UaL)."""
     known = _over_queries(scores, settings, i)
     return _intersection(scores, _above(scores, known, {"default": settings["matrice"]["tau"]}))
-
-
-def selection_names() -> list[str]:
-    """Every selection that can be asked for."""
-    return [*RECIPES, *CONTROLS]
-
-
-def select(scores: Scores, settings: Mapping, seed: int = 0) -> list[Selected]:
-    """The neuron sets of the selections that `settings` names, in their order, each with its summary.
-
-    Args: settings, the part `selection` of a study; seed, the run seed of the random controls.
-    Returns: pairs (sets, summary); a summary has a row per fact and language: selection, fact, language, n_neurons,
-    max_score, percentile_999, threshold, neutral_level (S_0), is_empty, is_searched, is_certified, sentence.
-    Raises: AtlasError for an unknown selection, missing scores, guard `stop`, or uncertified `stop` and a set from
-    candidates that may not be that of all neurons.
-    """
-    found: dict[str, Selected] = {}
-    for name in settings["selections"]:
-        _find(name, scores, settings, seed, found)
-    return [found[name] for name in settings["selections"]]
-
-
-def _find(name: str, scores: Scores, settings: Mapping, seed: int, found: dict[str, Selected]) -> Selected:
-    if name not in found and name in RECIPES:
-        found[name] = _search(RECIPES[name], scores, settings)
-    elif name not in found and name in CONTROLS:
-        reference = settings["random"]["reference"]
-        if reference in CONTROLS:
-            raise AtlasError(f"selection.random.reference is '{reference}'; expected one of {' '.join(RECIPES)}")
-        sets, _ = _find(reference, scores, settings, seed, found)
-        found[name] = draw_controls(name, sets, settings["random"]["draws"], seed)
-    elif name not in found:
-        raise AtlasError(unknown("selection.selections", name, "a selection", selection_names()))
-    return found[name]
-
-
-def _search(recipe: Recipe, scores: Scores, settings: Mapping) -> Selected:
-    parts, rows, unsearched = [], [], []
-    for fact, language, choice in _choices(recipe, scores, settings):
-        layers, indices = np.nonzero(choice.is_chosen)
-        parts.append(FoundSet(fact, language, 0, layers, indices, choice.scores[layers, indices]))
-        rows.append({"selection": recipe.name, "fact": fact, "language": language, **describe(choice)})
-        unsearched += [] if choice.is_searched else [(fact, language)]
-    summary = pd.DataFrame(rows)
-    if rows and settings.get("uncertified") == "stop":
-        _check_certified(recipe, summary)
-    languages = list(scores.languages) if recipe.is_per_language else [ALL]
-    sets = NeuronSets(
-        as_table(recipe.name, parts),
-        recipe.name,
-        list(scores.facts),
-        languages,
-        *scores.shape,
-        not_searched=unsearched,
-        origin=scores.metadata,
-    )
-    return sets, summary
-
-
-def _check_certified(recipe: Recipe, summary: pd.DataFrame) -> None:
-    open_ones = summary[~summary["is_certified"]]
-    if len(open_ones):
-        fact, language = open_ones.iloc[0][["fact", "language"]]
-        raise AtlasError(
-            f"selection {recipe.name}: {len(open_ones)} of {len(summary)} sets may differ from those of all neurons' "
-            f"scores (the first: fact {fact}, language {language}), and selection.uncertified is 'stop'. Take a larger "
-            "attribution.candidates, attribution.keep 'all', a larger tau, or uncertified 'flag'"
-        )
-
-
-def _choices(recipe: Recipe, scores: Scores, settings: Mapping) -> Iterator[tuple[str, str, Choice]]:
-    for i, fact in enumerate(scores.facts):
-        for language, choice in recipe.choose(scores, settings, i).items():
-            yield fact, language, choice
 
 
 def _known(scores: Scores, method: str, statistic: str, i: int) -> Known:
@@ -198,17 +123,21 @@ def _over_queries(scores: Scores, settings: Mapping, i: int) -> Known:
     return query_uncertainty(mean, std, *alphas), over_queries(rest_of_mean, rest_of_std, scores.grid(i), *alphas)
 
 
-def _language_agnostic(scores: Scores, known: Known, settings: Mapping, i: int, source: int | None) -> Choices:
+def _language_agnostic(
+    scores: Scores, known: Known, settings: Mapping, i: int, source: int | None, without: str | None = None
+) -> Choices:
+    """MATRICE over all languages with scores, but for the one named `without`."""
     block, left_out = known
-    missing = [language for language in scores.languages if language not in scores.languages_with(block)]
-    if len(missing) == len(scores.languages):
+    present = [language for language in scores.languages_with(block) if language != without]
+    missing = [language for language in scores.languages if language not in [*present, without]]
+    if not present:
         return {ALL: _no_attribution(scores, missing)}
-    is_present = np.array([language not in missing for language in scores.languages])
+    is_present = np.array([language in present for language in scores.languages])
     matrice, block = settings["matrice"], block[is_present]
     reading = (matrice["beta1"], matrice["beta2"], matrice["eq9_axis"], matrice["eq9_floor"])
     bound = over_languages(block, left_out and left_out.of_languages(is_present), matrice, scores.grid(i), source)
     neutral, where = neutral_level(block, *reading), f"fact {scores.facts[i]}"
-    score = language_uncertainty(block, *reading)
+    score = scores.without_unknown(language_uncertainty(block, *reading), i)
     choice = choose_above(score, matrice["tau"], neutral, matrice["guard"], where, bound)
     return {ALL: _note_missing(choice, missing)}
 
@@ -227,4 +156,4 @@ def _note_missing(choice: Choice, missing: list[str]) -> Choice:
 
 
 def _no_attribution(scores: Scores, languages: list[str]) -> Choice:
-    return not_searched(scores.shape, f"no attribution in {' '.join(languages)}")
+    return not_searched(scores.shape, f"no attribution in {' '.join(languages) or 'any other language'}")

@@ -60,6 +60,15 @@ class Scores:
         name = f"{method}.{statistic}"
         return LeftOut(self._values(f"{name}.lowest", i), self._values(f"{name}.highest", i))
 
+    def without_unknown(self, scores: Float[np.ndarray, "layer neuron"], i: int) -> Float[np.ndarray, "layer neuron"]:
+        """Scores made of fact number i's, at most 0 where a neuron is no candidate: what was filled in is no score."""
+        if self.is_dense:
+            return scores
+        known = self._values(INDICES, i).astype(np.int64)
+        cut = np.minimum(scores, 0.0)
+        cut.flat[known] = scores.flat[known]
+        return cut
+
     def grid(self, i: int) -> Grid | None:
         """What is recorded of the scores of MATRICE of fact number i's neurons that are no candidates."""
         if self.left_out("saig", "mean", i) is None or not self.weights:

@@ -52,7 +52,7 @@ def bootstrap_mean(values: ByFact, seed: int = 0, resamples: int = DEFAULT_RESAM
     (values,) = _complete(values)
     if not len(values):
         return NO_DATA
-    return _interval(mean_over_facts(values), _resampled_means(values, seed, resamples), len(values))
+    return percentile_interval(mean_over_facts(values), _resampled_means(values, seed, resamples), len(values))
 
 
 def bootstrap_median(values: ByFact, seed: int = 0, resamples: int = DEFAULT_RESAMPLES) -> Interval:
@@ -61,7 +61,7 @@ def bootstrap_median(values: ByFact, seed: int = 0, resamples: int = DEFAULT_RES
     if not len(values):
         return NO_DATA
     medians = np.sort(values)[_median_ranks(len(values), resamples, seed)].mean(axis=0)
-    return _interval(median_over_facts(values), medians, len(values))
+    return percentile_interval(median_over_facts(values), medians, len(values))
 
 
 def bootstrap_ratio(
@@ -83,7 +83,7 @@ def bootstrap_ratio(
     value, ratios = ratio_of_means(numerator, denominator), _divide(above, below)
     if is_absolute:
         value, ratios = abs(value), np.abs(ratios)
-    return _interval(value, ratios, len(numerator))
+    return percentile_interval(value, ratios, len(numerator))
 
 
 @lru_cache(maxsize=2)
@@ -123,11 +123,13 @@ def _divide(above: np.ndarray | float, below: np.ndarray | float) -> np.ndarray:
 
 
 def _resampled_means(values: np.ndarray, seed: int, resamples: int) -> Float[np.ndarray, " resample"]:
-    # relative to the first value, so that equal values give exactly that value
-    return values[0] + resample_weights(len(values), resamples, seed) @ (values - values[0])
+    # relative to the smallest value, so that equal values give exactly that value, and zeros alone exactly zero
+    base = values[np.argmin(np.abs(values))]
+    return base + resample_weights(len(values), resamples, seed) @ (values - base)
 
 
-def _interval(value: float, resampled: np.ndarray, n: int) -> Interval:
+def percentile_interval(value: float, resampled: np.ndarray, n: int) -> Interval:
+    """A value over n facts with the percentile interval of its resampled values; those that are NaN don't count."""
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return Interval(value, np.nan, np.nan, n)

@@ -98,6 +98,31 @@ def test_scaling_equals_editing_the_activation_by_hand(
     assert not torch.equal(logits_of(lm, query), expected)
 
 
+def test_each_neuron_is_multiplied_by_its_own_factor(lm: LanguageModel, queries: list[EncodedQuery]) -> None:
+    query, factors = queries[4], np.array([4.0, 0.0, -1.5, 2.0])
+    before = neurons_seen(lm, query)[1]
+    with scaled_activations(lm, [query], [NeuronScaling(np.full(4, 1), np.array([5, 0, 23, 7]), factors)]):
+        after = neurons_seen(lm, query)[1]
+    expected = before.clone()
+    assert len(query.positions) > 1
+    for position in query.positions:
+        for index, factor in zip([5, 0, 23, 7], factors, strict=True):
+            expected[position, index] = before[position, index] * factor
+    assert torch.equal(after, expected)
+
+
+def test_equal_factors_are_one_factor_to_the_bit(lm: LanguageModel, queries: list[EncodedQuery]) -> None:
+    scalings = [NeuronScaling(SET.layers, SET.indices, factor) for factor in (2.0, np.full(4, 2.0))]
+    one, each = (answer_probabilities(lm, queries, interventions=[part] * len(queries)) for part in scalings)
+    assert each.equals(one)
+
+
+@pytest.mark.parametrize("n_factors", [0, 1, 3, 5])
+def test_a_wrong_number_of_factors_is_a_sentence(n_factors: int) -> None:
+    with pytest.raises(AtlasError, match=rf"^{n_factors} factors for 4 neurons; give one number for all of them"):
+        NeuronScaling(SET.layers, SET.indices, np.ones(n_factors))
+
+
 def test_factor_one_and_no_scaling_change_no_bit(lm: LanguageModel, queries: list[EncodedQuery]) -> None:
     one = NeuronScaling(SET.layers, SET.indices, 1.0)
     plain = answer_probabilities(lm, queries)

@@ -33,6 +33,12 @@ def test_without_data_there_is_no_value_and_n_is_zero(bootstrap):
     assert np.isnan(NO_DATA[:3]).all() and NO_DATA.n == 0
 
 
+def test_resamples_of_zeros_alone_have_no_ratio_and_do_not_count():
+    above, below = np.array([0.1, 0.0, 0.0, 0.0]), np.array([0.3, 0.0, 0.0, 0.0])
+    interval = bootstrap_ratio(above, below)  # a third of all resamples has no fact with anything
+    assert interval.lo == pytest.approx(1 / 3) and interval.hi == pytest.approx(1 / 3)
+
+
 def test_values_are_those_of_the_sample():
     assert bootstrap_mean(VALUES).value == mean_over_facts(VALUES) == 4.0
     assert bootstrap_median(VALUES).value == median_over_facts(VALUES) == 2.5

@@ -3,15 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from knatlas.attribution.candidates import SELECTED, kept_names
 from knatlas.errors import AtlasError
 from knatlas.selection.certificates import LeftOut, over_languages, over_queries
-from knatlas.selection.needs import NEEDS, NORMALISED, methods_of
-from knatlas.selection.recipes import RECIPES, select
+from knatlas.selection.needs import NEEDS, NORMALISED, SEARCHED, methods_of
+from knatlas.selection.recipes import RECIPES
 from knatlas.selection.scores import Scores
+from knatlas.selection.select import select
 from knatlas.selection.uncertainty import language_uncertainty, query_uncertainty
 from tests.candidate_scores import candidates_of, heavy_tailed
 
@@ -69,8 +70,10 @@ def test_certified_sets_from_candidates_are_those_of_all_scores(seed, floor):
 @pytest.mark.parametrize("floor", ["zero", "min"])
 def test_a_third_of_heavy_tailed_neurons_certifies_nearly_all_sets(floor):
     dense = heavy_tailed(7, n_facts=12, n_neurons=400)
-    n_certified, n_sets = compare(dense, candidates_of(dense, 400), study(eq9_floor=floor))
-    assert n_sets == 12 * (3 * 3 + 4) and n_certified >= 0.9 * n_sets
+    # two languages of three have thresholds so low that no candidates could certify them: see test_enhancement
+    names = [name for name in RECIPES if name != "matrice_leave_language_out"]
+    n_certified, n_sets = compare(dense, candidates_of(dense, 400), study(names, eq9_floor=floor))
+    assert n_sets == 12 * (3 * 3 + 6) and n_certified >= 0.9 * n_sets
 
 
 # weights whose ratios are recorded, and any others
@@ -87,6 +90,8 @@ numbers = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.floats(0, 3))
     guard=st.sampled_from(["raise_threshold", "off"]),
     shift=st.sampled_from([0.0, 0.5, -3.0, 3.0]),
 )
+# what stands for neurons that are no candidates would have a larger S than any neuron
+@example(seed=41, n=8, tau=0.5, weights=(0.0, 0.0, 0.5, 0.0), floor="min", guard="raise_threshold", shift=-3.0)
 def test_no_weights_no_thresholds_and_no_shift_break_a_certificate(seed, n, tau, weights, floor, guard, shift):
     dense = heavy_tailed(seed, n_facts=1, n_languages=2 + seed % 2, n_layers=2, n_neurons=50, tail=1 + seed % 3)
     moved = {
@@ -245,12 +250,12 @@ def test_a_language_without_attribution_stays_one():
 
 
 def test_every_array_that_a_selection_needs_is_kept_and_every_selection_says_what_it_needs():
-    assert set(NEEDS) == set(RECIPES)
+    assert set(NEEDS) == {*RECIPES, *SEARCHED}
     assert {name for names in NEEDS.values() for name in names} == set(kept_names(list(SELECTED)))
     assert methods_of("matrice") == ["saig"] and methods_of("refined") == ["bkn"] and methods_of("random") == []
 
 
-@pytest.mark.parametrize("name", sorted(NEEDS))
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_selection_reads_the_arrays_that_it_says(name):
     dense = heavy_tailed(0)
     needed = Scores({key: dense.arrays[key] for key in NEEDS[name]}, dense.facts, dense.languages)

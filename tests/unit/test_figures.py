@@ -164,7 +164,7 @@ def test_missing_bars_leave_a_gap(tmp_path):
 
 
 def test_every_selection_has_a_colour_of_its_own():
-    from knatlas.selection.recipes import selection_names
+    from knatlas.selection.select import selection_names
 
     assert set(selection_names()) == set(style.COLOURS)
     assert len(set(style.COLOURS.values())) == len(style.COLOURS)

@@ -24,7 +24,7 @@ from knatlas.planning.rates import Rates
 from knatlas.planning.shapes import catalog_shape, guessed_shape, model_shape
 from knatlas.planning.workload import Queries, workload
 from knatlas.storage import write_json, write_table
-from knatlas.study import all_models, read_study
+from knatlas.study import all_models, languages_of, read_study
 
 STUDIES = ["config.yaml", *(f"studies/{name}.yaml" for name in ("papers", "amig", "matrice", "localization", "smoke"))]
 MINIMAL = {"study": "plan", "languages": ["en", "zh"], "models": ["gpt2"], "facts": {"source": "mpararel"}}
@@ -60,9 +60,12 @@ def test_every_study_can_be_planned_before_anything_is_there(root, tmp_path, pat
     study = read_study(yaml.safe_load((root / path).read_text(encoding="utf-8")))
     plan = plan_study(study, tmp_path / "nothing")
     stages = ["measure_known", "attribution", "aggregate", "selection", "manipulation"]
+    has_amig = "amig" in study["selection"]["selections"]
     for model in study["models"]:
         first = "train" if all_models(study)[model]["origin"] == "embedded" else "resolve"
-        assert [row.stage for row in plan.stages if row.model == model] == [first, *stages]
+        across = ["crosslingual"] if has_amig and len(languages_of(study, model)) > 1 else []
+        of_amig = [*across, "degenerate", "fact_checking"] if has_amig else []
+        assert [row.stage for row in plan.stages if row.model == model] == [first, *stages, *of_amig]
     numbers = plan.table.drop(columns=["model", "stage"])
     assert (numbers >= 0).all(axis=None) and numbers.notna().all(axis=None)
     assert list(tmp_path.iterdir()) == []
@@ -91,6 +94,43 @@ def test_the_text_says_which_rates_are_assumptions(tmp_path):
     assert "- ASSUMED: attribution on gpu" in text
     assert "- measured: seconds_per_table_job on cpu" in text
     assert "expected from catalog/sizes.yaml, source mpararel (9,758 facts)" in text
+
+
+# experiments
+
+
+def planned_rows(stage, **changes):
+    """Sentences of a stage, told by what is kept of each."""
+    study = study_of(models=["mbert"], localisation={"facts": 10}, **changes)
+    (found,) = [row for row in plan_study(study, Path("nothing")).stages if row.stage == stage]
+    return found.kept_gb * 1e9 / 9
+
+
+def test_editing_across_a_pair_asks_three_probes_of_four_edits_and_two_operations_in_both_languages():
+    pairs = {"crosslingual": {"pairs": [["en", "zh"]]}}
+    # likn, both, and the two languages' own sets
+    assert planned_rows("crosslingual", experiments=pairs) == pytest.approx(10 * 2 * 3 * (1 + 2 * 4))
+
+
+def test_the_search_for_degenerate_neurons_takes_at_most_all_singles_and_pairs_of_found_and_random_ones():
+    found = planned_rows("degenerate", experiments={"degenerate": {"top": 20}})
+    n_languages = len(study_of(models=["mbert"])["languages"])
+    assert found == pytest.approx(10 * n_languages * (1 + 2 * (20 + 190)))
+
+
+def test_fact_checking_costs_more_with_more_wrong_objects_in_proportion():
+    def flops(n):
+        study = study_of(models=["mbert"], experiments={"fact_checking": {"wrong_objects": n}})
+        (found,) = [row for row in plan_study(study, Path("nothing")).stages if row.stage == "fact_checking"]
+        return found.flops
+
+    assert flops(5) / flops(1) == pytest.approx(3)
+
+
+def test_a_study_without_amigs_neurons_plans_none_of_its_experiments(tmp_path):
+    selection = {"selections": ["bkn", "random"], "random": {"reference": "bkn"}}
+    plan = plan_study(study_of(selection=selection), tmp_path)
+    assert not {"crosslingual", "degenerate", "fact_checking"} & {row.stage for row in plan.stages}
 
 
 # workload

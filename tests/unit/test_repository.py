@@ -108,7 +108,7 @@ def test_scripts_that_need_no_model_import_no_torch(root):
 
 
 def test_the_library_imports_without_torch_where_it_should():
-    modules = "knatlas.selection.recipes, knatlas.facts.sources, knatlas.figures"
+    modules = "knatlas.selection.select, knatlas.facts.sources, knatlas.figures"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

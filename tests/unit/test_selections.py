@@ -6,8 +6,10 @@ import pytest
 
 from knatlas.errors import AtlasError
 from knatlas.selection.gathering import gather_shards
-from knatlas.selection.recipes import RECIPES, recipe, select, selection_names
+from knatlas.selection.needs import SEARCHED
+from knatlas.selection.recipes import RECIPES, recipe
 from knatlas.selection.scores import Scores, read_scores
+from knatlas.selection.select import select, selection_names
 from knatlas.storage import write_arrays, write_table
 
 LANGUAGES = ["en", "fi", "ko"]
@@ -134,8 +136,13 @@ def test_the_guard_reaches_the_summary():
         choose("matrice", scores, settings)
 
 
+def test_a_selection_that_an_experiment_searches_is_left_to_it():
+    chosen = select(scores_of(), {**SETTINGS, "selections": ["amig", *SEARCHED, "likn"]})
+    assert [sets.selection for sets, _ in chosen] == ["amig", "likn"]
+
+
 def test_empty_sets_are_kept_and_counted():
-    for name in selection_names():
+    for name in set(selection_names()) - set(SEARCHED):
         sets, summary = choose(name, scores_of(facts=["P1:a>x", "P1:b>y"]))
         assert sets.table.empty and sets.facts == ["P1:a>x", "P1:b>y"]
         assert summary["is_empty"].all() and summary["is_searched"].all() and set(summary["fact"]) == set(sets.facts)
@@ -253,7 +260,9 @@ def test_scores_that_were_not_computed_are_named():
 
 
 def test_a_new_selection_is_a_function_and_a_name(monkeypatch):
-    monkeypatch.setattr("knatlas.selection.recipes.RECIPES", dict(RECIPES))
+    copy = dict(RECIPES)
+    for module in ("recipes", "select"):
+        monkeypatch.setattr(f"knatlas.selection.{module}.RECIPES", copy)
     recipe("everything_bkn", is_per_language=True)(
         lambda scores, settings, i: RECIPES["bkn"].choose(scores, {"bkn": {"tau": {"default": 1e-9}}}, i)
     )

@@ -140,6 +140,17 @@ def test_all_mistakes_are_listed_at_once():
             "additional_models.m.folder: 'nowhere' is not a folder",
         ),
         ({"study": "a/b"}, "study: is 'a/b'"),
+        (
+            {"experiments": {"crosslingual": {"pairs": [["en", "zh"], ["en", "jp"]]}}},
+            "experiments.crosslingual.pairs[1] is 'jp'; expected a language of the study",
+        ),
+        ({"experiments": {"crosslingual": {"pairs": [["en", "en"]]}}}, "experiments.crosslingual.pairs: is"),
+        ({"experiments": {"degenerate": {"low": 2}}}, "experiments.degenerate.low: is 2"),
+        ({"selection": {"selections": ["bkn", "dkn"], "random": {"reference": "bkn"}}}, "has 'dkn', which is searched"),
+        (
+            {"selection": {"selections": ["amig", "dkn", "random"], "random": {"reference": "dkn"}}},
+            "selection.random.reference: is 'dkn'",
+        ),
     ],
 )
 def test_a_mistake_is_a_sentence(changes, sentence):
@@ -168,3 +179,16 @@ def test_what_decides_the_numbers_of_an_attribution_is_told_from_how_its_work_is
 def test_a_model_is_studied_in_its_own_languages():
     assert languages_of(study(), "tiny-gpt2") == ["en", "fr"]
     assert languages_of(study(), "tiny-gpt2-en") == ["en"]
+
+
+@pytest.mark.parametrize("reading", ["paper", "code"])
+def test_the_embedded_study_runs_in_other_readings_by_a_second_file(root, reading):
+    def add(given, more):
+        return {**given, **{k: add(given.get(k, {}), v) if isinstance(v, dict) else v for k, v in more.items()}}
+
+    first, second = (
+        yaml.safe_load((root / path).read_text()) for path in ("config.yaml", f"studies/readings/{reading}.yaml")
+    )
+    study = read_study(add(first, second))
+    assert study["attribution"]["equations"] == reading and study["models"] == first["models"]
+    assert study["experiments"]["intervene_site"] == ("pre_activation" if reading == "code" else "down_input")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from knatlas.provenance import file_digest
-from knatlas.selection.recipes import RECIPES, select
+from knatlas.selection.recipes import RECIPES
 from knatlas.selection.scores import read_scores
+from knatlas.selection.select import select
 from knatlas.storage import read_json, read_metadata, read_table
 from knatlas.study import read_study
 from tests.candidate_scores import candidates_of
@@ -34,7 +35,9 @@ os.replace = replace_and_die
 def test_certified_sets_from_candidates_of_trained_models_are_those_of_all_scores(computed, model, floor):
     dense = read_scores(computed.results / "scores" / f"{model}.safetensors")
     settings = read_study({"study": "s", "languages": ["en"], "models": ["smoke-gpt2"]})["selection"]
-    settings = {**settings, "selections": list(RECIPES), "matrice": {**settings["matrice"], "eq9_floor": floor}}
+    # of sets over some of the languages no close bound is recorded, and sets of a given size reach below any threshold
+    names = [name for name in RECIPES if name != "matrice_leave_language_out" and not name.endswith("_matched")]
+    settings = {**settings, "selections": names, "matrice": {**settings["matrice"], "eq9_floor": floor}}
     n_neurons, counts = np.prod(dense.shape), {}
     for part in (0.05, 0.2, 0.5):
         counts[part], n_sets = compare(dense, candidates_of(dense, round(part * n_neurons)), settings)
@@ -58,7 +61,7 @@ def test_a_study_of_candidates_finds_the_certified_neurons_of_the_study_of_all(w
     sparse, whole = read_scores(path), read_scores(dense)
     settings = {**read_json(f"{workflow.results}/neurons/{MODEL}/summary.csv.provenance.json")["settings"]["selection"]}
     found = {sets.selection: summary for sets, summary in select(sparse, settings)}
-    for selection in RECIPES:
+    for selection in set(RECIPES) & set(found):
         ours, theirs = (
             read_table(w.results / "neurons" / MODEL / f"{selection}.parquet") for w in (workflow, computed)
         )

@@ -16,22 +16,30 @@ pytestmark = pytest.mark.workflow
 DOWN_FROM_SELECTION = {
     "select_neurons": 1,
     "manipulate_activations": 1,
+    "edit_across_languages": 1,
+    "search_degenerate": 1,
+    "score_candidates": 1,
+    "summarise_success_rate": 1,
+    "summarise_crosslingual": 1,
+    "summarise_degenerate": 1,
+    "summarise_fact_checking": 1,
     "summarise_selection": 1,
     "summarise_layers": 1,
     "summarise_manipulation": 1,
     "write_headlines": 1,
-    "plot_layers": 2,
+    "plot_layers": 3,
     "plot_manipulation": 1,
 }
 
 
 def of_all_models(jobs: dict) -> Counter:
-    per_model = {"select_neurons", "manipulate_activations"}
+    per_model = {"select_neurons", "manipulate_activations", "edit_across_languages", "search_degenerate"}
+    per_model |= {"score_candidates"}
     return Counter({rule: 3 * n if rule in per_model else n for rule, n in jobs.items()})
 
 
 def test_every_artefact_is_there(computed):
-    for figure in ("amig_figure3", "matrice_figure4", "matrice_figure5"):
+    for figure in ("amig_figure3", "amig_figure4", "matrice_figure4", "matrice_figure5"):
         for ending in ("pdf", "png", "csv"):
             assert (computed.results / "figures" / f"{figure}.{ending}").stat().st_size > 200
     tables = computed.results / "tables"
@@ -43,6 +51,7 @@ def test_every_artefact_is_there(computed):
         "layer_distribution",
         "selection",
         "headlines",
+        *("amig_table1", "amig_table2", "amig_table3", "amig_degenerate", "amig_degenerate_layers"),
     )
     for table in ("facts", "gates", *measured):
         frame = pd.read_csv(tables / f"{table}.csv")
@@ -54,7 +63,7 @@ def test_every_artefact_is_there(computed):
 
 def test_every_selection_has_one_file_format(computed):
     files = sorted((computed.results / "neurons" / "smoke-gpt2").glob("*.parquet"))
-    assert len(files) == 9
+    assert len(files) == 10
     for path in files:
         assert list(read_table(path).columns) == ["fact", "language", "draw", "layer", "index", "score", "selection"]
         metadata = read_metadata(path)

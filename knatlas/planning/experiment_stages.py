@@ -1,0 +1,87 @@
+"""What the experiments of one model cost; None where a study does not run one."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from knatlas.attribution.configured import configured_methods
+from knatlas.attribution.cost import Flops, QuerySize, attribution_flops
+from knatlas.planning.forward import forward_work
+from knatlas.planning.model_plan import GB, ModelPlan, Stage
+
+# bytes of a row of measurements, after compression; queries of other facts per fact; operations on every set
+MEASURED_ROW_BYTES, OTHER_PROBES, OPERATIONS = 9, 2, 2
+
+
+def manipulation(plan: ModelPlan) -> Stage:
+    """Every probe of every fact before, and once per operation and neuron set after."""
+    settings = plan.study["selection"]
+    draws = [settings["random"]["draws"] if name.startswith("random") else 1 for name in settings["selections"]]
+    rows = []
+    for language in plan.languages:
+        queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
+        rows += _rows(plan, language, (queries.per_fact + OTHER_PROBES) * (1 + OPERATIONS * sum(draws)))
+    return _stage(plan, "manipulation", rows)
+
+
+def crosslingual(plan: ModelPlan) -> Stage | None:
+    """Of each pair of languages the common neurons and both sets, and each language's own set once, in both."""
+    asked = plan.study["experiments"]["crosslingual"]["pairs"]
+    pairs = list(combinations(plan.languages, 2)) if asked == "all" else [tuple(pair) for pair in asked]
+    pairs = [pair for pair in pairs if set(pair) <= set(plan.languages)]
+    if not _has_amig(plan) or len(plan.languages) < 2:
+        return None
+    rows = []
+    for language in plan.languages:
+        partners = {other for pair in pairs if language in pair for other in pair}
+        n_edits = 2 * sum(language in pair for pair in pairs) + len(partners)
+        rows += _rows(plan, language, (1 + OTHER_PROBES) * (bool(partners) + OPERATIONS * n_edits))
+    return _stage(plan, "crosslingual", rows)
+
+
+def degenerate(plan: ModelPlan) -> Stage | None:
+    """The neurons with the highest scores one by one and in pairs, and as many random ones: at most, of full sets."""
+    if not _has_amig(plan):
+        return None
+    settings = plan.study["experiments"]["degenerate"]
+    top, n_larger = settings["top"], max(0, settings["largest"] - 2)
+    per_set = top + top * (top - 1) // 2 + n_larger * settings["beam"] * top
+    rows = [row for language in plan.languages for row in _rows(plan, language, 1 + 2 * per_set)]
+    return _stage(plan, "degenerate", rows)
+
+
+def fact_checking(plan: ModelPlan) -> Stage | None:
+    """AMIG's attribution for the right and the wrong objects of every fact's first query."""
+    if not _has_amig(plan):
+        return None
+    n_candidates = 1 + plan.study["experiments"]["fact_checking"]["wrong_objects"]
+    (method,) = configured_methods({**plan.study["attribution"], "run": ["amig"]}, plan.shape.kind)
+    per_fact, n_layers = Flops(), 0.0
+    rows = [row for language in plan.languages for row in _rows(plan, language, n_candidates)]
+    for size, n in rows:
+        per_fact += attribution_flops(plan.shape, size, [method], plan.points_of) * (n / max(1, plan.n_facts))
+        n_layers += n * size.n_positions * plan.shape.n_layers
+    flops = per_fact.total * plan.n_facts
+    forward = forward_work(plan, rows, "seconds_per_row")
+    seconds = flops / plan.rates("attribution") + n_layers * plan.rates("seconds_per_readout_layer") + forward[1]
+    return plan.model_stage("fact_checking", 1, (flops + forward[0], seconds))
+
+
+def _has_amig(plan: ModelPlan) -> bool:
+    """Whether the study has the neurons that the AMIG paper's experiments start from."""
+    return "amig" in plan.study["selection"]["selections"]
+
+
+def _rows(plan: ModelPlan, language: str, per_fact: float) -> list[tuple[QuerySize, float]]:
+    """Sizes of a language's sentences with so many of them for each searched fact."""
+    queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
+    return [(size, share * plan.n_facts * per_fact) for size, share in queries.sizes()]
+
+
+def _stage(plan: ModelPlan, name: str, rows: Sequence[tuple[QuerySize, float]]) -> Stage:
+    """A stage of sentences with neurons changed, a measurement kept of each."""
+    kept = sum(n for _, n in rows) * MEASURED_ROW_BYTES / GB
+    work = forward_work(plan, rows, "seconds_per_manipulated_row")
+    return plan.model_stage(name, 1, work, kept_gb=kept, held_gb=kept)
+
+
+EXPERIMENTS = (manipulation, crosslingual, degenerate, fact_checking)

@@ -1,0 +1,63 @@
+# Which tables and figures this study has, by the papers' names, and what each of them shows.
+
+# what the AMIG paper's experiments need: its neurons, and for editing across languages a second language
+HAS_AMIG = "amig" in SELECTIONS
+SEARCHED = ["dkn"] if HAS_AMIG else []
+AMIG_TABLES = ["amig_table1", "amig_table3", "amig_degenerate", "amig_degenerate_layers", "amig_coverage"]
+AMIG_TABLES += ["amig_table2", "amig_likn_sizes"] if MULTILINGUAL else []
+
+# Figures by name: the models and the selections they show.
+FIGURES = {
+    "amig_figure3": (MULTILINGUAL, ["amig", "likn"]),
+    "amig_figure4": (MULTILINGUAL, ["dkn"]),
+    "amig_figure5": (MONOLINGUAL, ["dkn"]),
+    "matrice_figure4": (MULTILINGUAL, ["matrice"]),
+    "matrice_figure5": (MULTILINGUAL, ["matrice", "likn", "random"]),
+    "localization_figure5": (MONOLINGUAL, ["bkn", "refined"]),
+}
+# those for which this study has models and selections
+FIGURES = {name: shown for name, shown in FIGURES.items() if shown[0] and set(shown[1]) <= {*SELECTIONS, *SEARCHED}}
+TABLES = [
+    "exactness",
+    "facts",
+    "known",
+    "gates",
+    "manipulation",
+    "control_separation",
+    "layer_distribution",
+    "selection",
+    "headlines",
+]
+TABLES += AMIG_TABLES if HAS_AMIG else []
+# only where something is checked
+TABLES += ["screening"] if config["attribution"]["screening"]["reference"] else []
+
+
+def figures_of(paper):
+    """Names of the figures of a paper that this study can draw."""
+    return [name for name in FIGURES if name.startswith(paper)]
+
+
+def paper_results(paper):
+    """Figures (pdf, png, csv) of one paper, with the tables on which its numbers stand."""
+    figures = expand("<results>/figures/{figure}.{ext}", figure=figures_of(paper), ext=["pdf", "png", "csv"])
+    tables = [table for table in TABLES if table.startswith(paper)]
+    return figures + expand(
+        "<results>/tables/{table}.csv", table=["known", "manipulation", "layer_distribution", *tables]
+    )
+
+
+def layer_table(wildcards):
+    """The table of layers that a figure draws."""
+    name = "amig_degenerate_layers" if FIGURES[wildcards.figure][1] == ["dkn"] else "layer_distribution"
+    return f"<results>/tables/{name}.csv"
+
+
+def figure_models(wildcards):
+    """Models that a figure shows."""
+    return FIGURES[wildcards.figure][0]
+
+
+def figure_selections(wildcards):
+    """Selections that a figure shows."""
+    return FIGURES[wildcards.figure][1]
