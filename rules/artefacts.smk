@@ -6,6 +6,15 @@ SEARCHED = ["dkn"] if HAS_AMIG else []
 AMIG_TABLES = ["amig_table1", "amig_table3", "amig_degenerate", "amig_degenerate_layers", "amig_coverage"]
 AMIG_TABLES += ["amig_table2", "amig_likn_sizes"] if MULTILINGUAL else []
 
+# what the MATRICE paper's experiments need: its neurons in a model of several languages
+HAS_MATRICE = "matrice" in SELECTIONS and bool(MULTILINGUAL)
+MATRICE_TABLES = [f"matrice_table{number}" for number in range(1, 6)]
+MATRICE_TABLES += ["matrice_enhancement", "matrice_cases", "matrice_injection_curves", "matrice_sweeps"]
+EDITED, ENHANCED, INJECTED = (
+    [name for name in config["experiments"][part]["selections"] if name in SELECTIONS]
+    for part in ("weight_edits", "enhancement", "injection")
+)
+
 # Figures by name: the models and the selections they show.
 FIGURES = {
     "amig_figure3": (MULTILINGUAL, ["amig", "likn"]),
@@ -13,6 +22,9 @@ FIGURES = {
     "amig_figure5": (MONOLINGUAL, ["dkn"]),
     "matrice_figure4": (MULTILINGUAL, ["matrice"]),
     "matrice_figure5": (MULTILINGUAL, ["matrice", "likn", "random"]),
+    "matrice_figure6": (MULTILINGUAL, ["matrice"]),
+    "matrice_figure7": (MULTILINGUAL, ["matrice"]),
+    "matrice_sweeps": (MULTILINGUAL, ["matrice"]),
     "localization_figure5": (MONOLINGUAL, ["bkn", "refined"]),
 }
 # those for which this study has models and selections
@@ -29,6 +41,7 @@ TABLES = [
     "headlines",
 ]
 TABLES += AMIG_TABLES if HAS_AMIG else []
+TABLES += MATRICE_TABLES if HAS_MATRICE else []
 # only where something is checked
 TABLES += ["screening"] if config["attribution"]["screening"]["reference"] else []
 
@@ -45,6 +58,19 @@ def paper_results(paper):
     return figures + expand(
         "<results>/tables/{table}.csv", table=["known", "manipulation", "layer_distribution", *tables]
     )
+
+
+def settings_of(experiment):
+    """The settings of an experiment, but for the selections that it takes."""
+    return {key: value for key, value in config["experiments"][experiment].items() if key != "selections"}
+
+
+def enhancement_settings(wildcards):
+    """How answers are enhanced in those low-resource languages that a model is studied in."""
+    settings, known = settings_of("enhancement"), languages_of(config, wildcards.model)
+    factor = config["experiments"]["enhance_factor"]
+    own = [language for language in settings["languages"] if language in known]
+    return {**settings, "languages": own, "enhance_factor": factor}
 
 
 def layer_table(wildcards):

@@ -5,6 +5,7 @@ rule data:
     input:
         "<results>/facts/facts.parquet",
         "<results>/facts/prompts.parquet",
+        "<results>/facts/data_card.md",
         "<results>/tables/facts.csv",
 
 
@@ -80,3 +81,36 @@ rule build_prompts:
         "Building prompts for masked and causal models"
     script:
         "../scripts/build_prompts.py"
+
+
+rule write_data_card:
+    input:
+        facts="<results>/facts/facts.parquet",
+        templates="<results>/facts/templates.parquet",
+        prompts="<results>/facts/prompts.parquet",
+        cleaning="<results>/facts/cleaning.csv",
+        prompt_steps="<results>/facts/prompt_steps.csv",
+        modes="<results>/facts/prompt_modes.csv",
+        datasets=dataset_folders,
+    output:
+        card="<results>/facts/data_card.md",
+    log:
+        "<logs>/write_data_card.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        study=lookup(within=config, dpath="study"),
+        seed=lookup(within=config, dpath="seed"),
+        languages=lookup(within=config, dpath="languages"),
+        models=lookup(within=config, dpath="models"),
+        facts=lookup(within=config, dpath="facts"),
+        prompts=lookup(within=config, dpath="prompts"),
+        catalog=catalog_of("datasets.yaml", "capitals.yaml", "templates"),
+        code=code_of("write_data_card.py"),
+    message:
+        "Writing the data card"
+    script:
+        "../scripts/write_data_card.py"

@@ -19,6 +19,7 @@ CHINESE = ("zh-hans", "native")
 NATIVE = "t_rex_translation/zh"
 LABELLED = [*IDENTITY, "language", "subject_label", "object_label"]
 TUPLE_KEYS = {"sub_uri": str, "obj_uri": str, "sub_label": str, "obj_label": str}
+ROW_KEYS = ("family", "script", "is_latin", "separator", "blank", "cue")  # of a language of the catalog
 PATTERN_KEYS = {"pattern": str, "checked-by-human": bool}
 Key = tuple[str, str, str]  # relation, subject id, object id: the same in all languages
 Labels = dict[Key, tuple[str, str]]  # key -> label of the subject, label of the object
@@ -67,6 +68,12 @@ def codes_of(languages: list[str]) -> dict[str, str]:
         unknown("the languages of the facts: one", name, "a language of catalog/languages.yaml", catalog)
         for name in languages
         if name not in catalog
+    ]
+    wrong += [
+        f"catalog/languages.yaml: the row '{name}' has no {key}; every row needs {' '.join(ROW_KEYS)}. Add it."
+        for name in languages
+        for key in ROW_KEYS
+        if name in catalog and key not in catalog[name]
     ]
     if wrong or not languages:
         raise AtlasError("\n".join(wrong) or "the languages of the facts: none is given; name at least one")

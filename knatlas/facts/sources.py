@@ -28,7 +28,7 @@ def read_source(settings: Mapping, languages: list[str], seed: int, folders: lis
         "exclude_marks", f"facts without the marks: {' '.join(settings['exclude_marks']) or 'none asked for'}", facts
     )
     facts = sample_facts(facts, settings["facts_per_relation"], _answer_caps(settings), seed)
-    record.add("sample", f"at most {settings['facts_per_relation']} facts of a relation, capped per answer", facts)
+    record.add("sample", _sentence_of_sample(settings), facts)
     if facts.empty:
         raise AtlasError(
             f"facts: no fact of source '{settings['source']}' is left for the languages {' '.join(languages)}; "
@@ -57,6 +57,12 @@ READERS = {"cldr": _read_cldr, "mpararel": _read_mpararel, "multilingual_pararel
 
 def _relations(settings: Mapping) -> list[str] | None:
     return None if settings["relations"] == "all" else settings["relations"]
+
+
+def _sentence_of_sample(settings: Mapping) -> str:
+    at_most = settings["facts_per_relation"]
+    of_relation = "all facts of a relation" if at_most is None else f"at most {at_most} facts of a relation"
+    return f"{of_relation}, {'capped per answer' if settings['cap_answers'] else 'without a cap per answer'}"
 
 
 def _answer_caps(settings: Mapping) -> dict[str, int]:

@@ -21,6 +21,10 @@ RULES = {
     "crosslingual": "edit_across_languages",
     "degenerate": "search_degenerate",
     "fact_checking": "score_candidates",
+    "weight_edits": "edit_weights",
+    "enhancement": "enhance_answers",
+    "injection": "inject_facts",
+    "sweeps": "sweep_settings",
 }
 COLUMNS = [
     *("model", "stage", "jobs", "planned_seconds", "measured_seconds", "seconds_ratio", "cpu_seconds", "cpu_ratio"),

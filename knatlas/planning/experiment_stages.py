@@ -1,6 +1,6 @@
 """What the experiments of one model cost; None where a study does not run one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from knatlas.attribution.configured import configured_methods
@@ -66,6 +66,76 @@ def fact_checking(plan: ModelPlan) -> Stage | None:
     return plan.model_stage("fact_checking", 1, (flops + forward[0], seconds))
 
 
+def weight_edits(plan: ModelPlan) -> Stage | None:
+    """Every query of a fact, and those of unrelated facts, after each edit of each selection."""
+    if not _has_matrice(plan):
+        return None
+    settings = plan.study["experiments"]["weight_edits"]
+    n_edits = _sets(plan, settings) * len(settings["operations"]) * len(settings["scopes"])
+    rows = []
+    for language in plan.languages:
+        queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
+        rows += _rows(plan, language, (queries.per_fact + settings["n_unrelated"]) * (1 + n_edits))
+    return _stage(plan, "weight_edits", rows)
+
+
+def enhancement(plan: ModelPlan) -> Stage | None:
+    """Every query in the low-resource languages before, and for every set after; twice where answers are noted."""
+    if not _has_matrice(plan):
+        return None
+    settings = plan.study["experiments"]["enhancement"]
+    each, rows = (1 + _sets(plan, settings)) * (2 if settings["is_predicted"] else 1), []
+    for language in set(settings["languages"]) & set(plan.languages):
+        queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
+        rows += _rows(plan, language, queries.per_fact * each)
+    return _stage(plan, "enhancement", rows)
+
+
+def injection(plan: ModelPlan) -> Stage | None:
+    """Epochs over a language's queries for each selection and rate, three forward passes a query and epoch: at most."""
+    if not _has_matrice(plan):
+        return None
+    settings, rows = plan.study["experiments"]["injection"], []
+    n_trainings = len(_chosen(plan, settings)) * _n_rates(settings, "chosen")
+    n_trainings += _n_rates(settings, "all") if settings["has_direct"] else 0
+    for language in plan.languages:
+        queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
+        most = settings["max_queries"] or plan.n_facts * queries.per_fact
+        n_queries = min(most, plan.n_facts * queries.per_fact) / max(1, plan.n_facts)
+        rows += _rows(plan, language, n_queries * n_trainings * (3 * settings["epochs"] + 2))
+    return _stage(plan, "injection", rows)
+
+
+def sweeps(plan: ModelPlan) -> Stage | None:
+    """First queries before, and for every value of a setting and operation after."""
+    if not _has_matrice(plan):
+        return None
+    n_values = sum(len(values) for values in plan.study["experiments"]["sweeps"].values())
+    rows = [row for language in plan.languages for row in _rows(plan, language, 1 + OPERATIONS * n_values)]
+    return _stage(plan, "sweeps", rows)
+
+
+def _n_rates(settings: Mapping, name: str) -> int:
+    """Learning rates that are tried."""
+    rates = settings["learning_rates"][name]
+    return len(rates) if isinstance(rates, list) else 1
+
+
+def _chosen(plan: ModelPlan, settings: Mapping) -> list[str]:
+    """The selections of an experiment that the study has."""
+    return [name for name in settings["selections"] if name in plan.study["selection"]["selections"]]
+
+
+def _sets(plan: ModelPlan, settings: Mapping) -> int:
+    """Neuron sets per fact of an experiment's selections, the draws of random ones counted."""
+    return sum(settings["draws"] if name.startswith("random") else 1 for name in _chosen(plan, settings))
+
+
+def _has_matrice(plan: ModelPlan) -> bool:
+    """Whether the study has the neurons that the MATRICE paper's experiments start from, in several languages."""
+    return "matrice" in plan.study["selection"]["selections"] and len(plan.languages) > 1
+
+
 def _has_amig(plan: ModelPlan) -> bool:
     """Whether the study has the neurons that the AMIG paper's experiments start from."""
     return "amig" in plan.study["selection"]["selections"]
@@ -84,4 +154,13 @@ def _stage(plan: ModelPlan, name: str, rows: Sequence[tuple[QuerySize, float]]) 
     return plan.model_stage(name, 1, work, kept_gb=kept, held_gb=kept)
 
 
-EXPERIMENTS = (manipulation, crosslingual, degenerate, fact_checking)
+EXPERIMENTS = (
+    manipulation,
+    crosslingual,
+    degenerate,
+    fact_checking,
+    weight_edits,
+    enhancement,
+    injection,
+    sweeps,
+)

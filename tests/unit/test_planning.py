@@ -65,7 +65,10 @@ def test_every_study_can_be_planned_before_anything_is_there(root, tmp_path, pat
         first = "train" if all_models(study)[model]["origin"] == "embedded" else "resolve"
         across = ["crosslingual"] if has_amig and len(languages_of(study, model)) > 1 else []
         of_amig = [*across, "degenerate", "fact_checking"] if has_amig else []
-        assert [row.stage for row in plan.stages if row.model == model] == [first, *stages, *of_amig]
+        has_matrice = "matrice" in study["selection"]["selections"] and len(languages_of(study, model)) > 1
+        of_matrice = ["weight_edits", "enhancement", "injection", "sweeps"] if has_matrice else []
+        planned = [row.stage for row in plan.stages if row.model == model]
+        assert planned == [first, *stages, *of_amig, *of_matrice]
     numbers = plan.table.drop(columns=["model", "stage"])
     assert (numbers >= 0).all(axis=None) and numbers.notna().all(axis=None)
     assert list(tmp_path.iterdir()) == []

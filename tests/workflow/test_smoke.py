@@ -23,6 +23,15 @@ DOWN_FROM_SELECTION = {
     "summarise_crosslingual": 1,
     "summarise_degenerate": 1,
     "summarise_fact_checking": 1,
+    "edit_weights": 1,
+    "enhance_answers": 1,
+    "inject_facts": 1,
+    "summarise_ablation": 1,
+    "summarise_weight_edits": 1,
+    "summarise_injection": 1,
+    "summarise_enhancement": 1,
+    "plot_enhancement": 1,
+    "plot_cases": 1,
     "summarise_selection": 1,
     "summarise_layers": 1,
     "summarise_manipulation": 1,
@@ -34,12 +43,12 @@ DOWN_FROM_SELECTION = {
 
 def of_all_models(jobs: dict) -> Counter:
     per_model = {"select_neurons", "manipulate_activations", "edit_across_languages", "search_degenerate"}
-    per_model |= {"score_candidates"}
+    per_model |= {"score_candidates", "edit_weights", "enhance_answers", "inject_facts", "sweep_settings"}
     return Counter({rule: 3 * n if rule in per_model else n for rule, n in jobs.items()})
 
 
 def test_every_artefact_is_there(computed):
-    for figure in ("amig_figure3", "amig_figure4", "matrice_figure4", "matrice_figure5"):
+    for figure in ("amig_figure3", "amig_figure4", *(f"matrice_figure{i}" for i in range(4, 8)), "matrice_sweeps"):
         for ending in ("pdf", "png", "csv"):
             assert (computed.results / "figures" / f"{figure}.{ending}").stat().st_size > 200
     tables = computed.results / "tables"
@@ -52,6 +61,8 @@ def test_every_artefact_is_there(computed):
         "selection",
         "headlines",
         *("amig_table1", "amig_table2", "amig_table3", "amig_degenerate", "amig_degenerate_layers"),
+        *(f"matrice_table{i}" for i in range(2, 6)),
+        *("matrice_enhancement", "matrice_sweeps"),
     )
     for table in ("facts", "gates", *measured):
         frame = pd.read_csv(tables / f"{table}.csv")
@@ -63,7 +74,7 @@ def test_every_artefact_is_there(computed):
 
 def test_every_selection_has_one_file_format(computed):
     files = sorted((computed.results / "neurons" / "smoke-gpt2").glob("*.parquet"))
-    assert len(files) == 10
+    assert len(files) == 13
     for path in files:
         assert list(read_table(path).columns) == ["fact", "language", "draw", "layer", "index", "score", "selection"]
         metadata = read_metadata(path)
