@@ -35,6 +35,7 @@ TABLES = [
     "known",
     "gates",
     "manipulation",
+    "manipulation_by_relation",
     "control_separation",
     "layer_distribution",
     "selection",

@@ -80,7 +80,7 @@ rule inject_facts:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
+        mem_mb=injection_memory,
         runtime=1440,
         device=config["compute"]["device"],
         batch_rows=batch_rows,

@@ -130,6 +130,7 @@ rule summarise_injection:
         mem_mb=8000,
         runtime=60,
     params:
+        printed=catalog_of("printed.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_injection.py"),

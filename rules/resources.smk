@@ -7,6 +7,14 @@ def model_memory(wildcards, attempt):
     return int(attempt * (2000 + 8 * millions))
 
 
+def injection_memory(wildcards, attempt):
+    """As `model_memory`; where all parameters are trained on a processor: weights, a copy, gradients, moments, a step."""
+    on_processor = config["compute"]["device"] == "cpu" or not config["compute"]["gpus"]
+    trains_all = config["experiments"]["injection"]["has_direct"] and on_processor
+    millions = MODELS[wildcards.model].get("parameters_millions", 2)
+    return max(model_memory(wildcards, attempt), int(attempt * (2000 + 32 * millions)) if trains_all else 0)
+
+
 def shard_memory(wildcards, attempt):
     """Memory in MB of an attribution job: a model's, what is kept of its facts, and the dense statistics of one fact."""
     record, attribution = MODELS[wildcards.model], config["attribution"]

@@ -210,6 +210,17 @@ rule summarise_manipulation:
             category="Manipulation",
             labels={"result": "change of P(answer)", "model": "all", "selection": "each", "language": "each"},
         ),
+        relations=report(
+            "<results>/tables/manipulation_by_relation.csv",
+            caption="../report/manipulation.rst",
+            category="Manipulation",
+            labels={
+                "result": "change of P(answer) by relation",
+                "model": "all",
+                "selection": "each",
+                "language": "each",
+            },
+        ),
         separation=report(
             "<results>/tables/control_separation.csv",
             caption="../report/separation.rst",

@@ -4,7 +4,7 @@ import pandas as pd
 
 from knatlas.job import Job
 from knatlas.statistics.separation import separate_controls
-from knatlas.statistics.summaries import SENSITIVITY, summarise_manipulation
+from knatlas.statistics.summaries import SENSITIVITY, summarise_by_relation, summarise_manipulation
 from knatlas.storage import read_table, write_csv
 
 with Job(snakemake) as job:
@@ -12,6 +12,8 @@ with Job(snakemake) as job:
     rows = pd.concat([read_table(path) for path in snakemake.input.measurements], ignore_index=True)
     smallest = (params.min_p_before, SENSITIVITY)
     write_csv(summarise_manipulation(rows, params.seed, params.resamples, smallest), snakemake.output.table)
+    relations = summarise_by_relation(rows, params.seed, params.resamples, params.min_p_before)
+    write_csv(relations, snakemake.output.relations)
     separation = separate_controls(rows, params.reference, params.seed, params.resamples, params.min_p_before)
     write_csv(separation, snakemake.output.separation)
     job.record(measurements=len(rows))

@@ -13,7 +13,10 @@ from knatlas.models.encoding import EncodedQuery, encode_prompt
 from knatlas.models.language_model import LanguageModel
 
 NOT_ASKED = -1
+# What `answer_details` says of a question.
+DETAILS = ["p", "is_argmax", "is_first_argmax", "predicted"]
 MEASURES = ["p_old", "p_new", "is_old", "is_new", "is_old_first", "is_new_first", "predicted"]
+RANKED_MEASURES = ["is_old_ranked", "is_new_ranked", "best_object"]
 
 
 class Asked(NamedTuple):
@@ -38,13 +41,16 @@ class _Answers(NamedTuple):
     is_argmax: Bool[np.ndarray, " question"]
     is_first_argmax: Bool[np.ndarray, " question"]
     predicted: np.ndarray  # tuples of token ids
+    is_ranked: Bool[np.ndarray, " question"]  # no object of the relation has a larger P
+    best_object: Int[np.ndarray, " question"]  # number of the question about the object with the largest P
 
 
 class Questions:
     """Queries with the object whose probability is asked for; each is tokenised once.
 
     Args: prompts of the model's kind; probes as `plan_edit_probes` returns them; objects, the labels of o' by fact and
-    language, asked for in the facts' own queries; batch_rows, rows of a forward pass.
+    language, asked for in the facts' own queries; batch_rows, rows of a forward pass; is_ranked, whether every query is
+    also asked with all distinct objects of its relation in its language (those of `prompts`).
     """
 
     def __init__(
@@ -54,22 +60,30 @@ class Questions:
         probes: pd.DataFrame,
         objects: Mapping[str, Labels],
         batch_rows: int,
+        is_ranked: bool = False,
     ):
         self.lm, self.batch_rows = lm, batch_rows
         self.rows = {(row.fact, row.language, row.query): row for row in prompts.itertuples(index=False)}
         self.numbers: dict[tuple, int] = {}
         self.encoded: list[EncodedQuery] = []
         self.asked = self._number(probes, objects)
-        self.clean = self._ask(np.arange(len(self.encoded)))
+        own = np.arange(len(self.encoded))
+        self.rivals = self._number_rivals(prompts) if is_ranked else []
+        self.measures = [*MEASURES, *(RANKED_MEASURES if is_ranked else [])]
+        self.clean = self._ask(own)
 
     def before(self, asked: Asked) -> dict[str, np.ndarray]:
-        """MEASURES of each probe in the model as it is, which were taken once per question."""
-        return _measures(self.clean, asked)
+        """MEASURES (and RANKED_MEASURES) of each probe in the model as it is, which were taken once per question."""
+        return self._of(self.clean, asked)
 
     def now(self, asked: Asked) -> dict[str, np.ndarray]:
-        """MEASURES of each probe in the model as it is at this moment."""
+        """The same of each probe in the model as it is at this moment."""
         numbers = np.unique(np.concatenate(asked))
-        return _measures(self._ask(numbers[numbers != NOT_ASKED]), asked)
+        return self._of(self._ask(numbers[numbers != NOT_ASKED]), asked)
+
+    def _of(self, answers: _Answers, asked: Asked) -> dict[str, np.ndarray]:
+        measures = _measures(answers, asked)
+        return {name: measures[name] for name in self.measures}
 
     def _number(self, probes: pd.DataFrame, objects: Mapping[str, Labels]) -> Asked:
         columns = ["fact", "language", "probe", "probed_fact", "query", "answer"]
@@ -87,22 +101,44 @@ class Questions:
             self.encoded.append(encode_prompt(self.lm, self.rows[key[:3]]._replace(answer=answer)))
         return self.numbers[key]
 
+    def _number_rivals(self, prompts: pd.DataFrame) -> list[np.ndarray]:
+        """For each question so far, the numbers of those that ask its query for an object of the relation."""
+        labels = prompts.groupby(["relation", "language"])["answer"].agg(lambda answers: tuple(dict.fromkeys(answers)))
+        keys = [key[:3] for key in self.numbers]
+        rivals = {
+            key: np.array([self._question(*key, label) for label in labels[self.rows[key].relation, key[1]]])
+            for key in dict.fromkeys(keys)
+        }
+        return [rivals[key] for key in keys]
+
     def _ask(self, numbers: np.ndarray) -> _Answers:
-        details = answer_details(self.lm, [self.encoded[number] for number in numbers], self.batch_rows)
-        n = len(self.encoded)
-        answers = _Answers(np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool), np.full(n, None, dtype=object))
-        for name, values in answers._asdict().items():
-            values[numbers] = details[name].to_numpy()
+        rivals = [self.rivals[number] for number in numbers] if self.rivals else []
+        asked = np.unique(np.concatenate([numbers, *rivals]))
+        details = answer_details(self.lm, [self.encoded[number] for number in asked], self.batch_rows)
+        answers = _no_answers(len(self.encoded))
+        for name in DETAILS:
+            getattr(answers, name)[asked] = details[name].to_numpy()
+        for number, objects in zip(numbers, rivals, strict=bool(rivals)):
+            p = answers.p[objects]
+            answers.is_ranked[number] = answers.p[number] >= p.max()
+            answers.best_object[number] = objects[p.argmax()]
         return answers
 
 
+def _no_answers(n: int) -> _Answers:
+    predicted, best = np.full(n, None, dtype=object), np.full(n, NOT_ASKED, dtype=np.int64)
+    return _Answers(np.full(n, np.nan), np.zeros(n, bool), np.zeros(n, bool), predicted, np.zeros(n, bool), best)
+
+
 def _measures(answers: _Answers, asked: Asked) -> dict[str, np.ndarray]:
-    """Of a probe without a question about o', p_new is NaN, is_new and is_new_first are false."""
+    """Of a probe without a question about o', p_new is NaN, is_new, is_new_first and is_new_ranked are false."""
     is_asked = asked.new != NOT_ASKED
     measures = (
         *(answers.p[asked.old], np.where(is_asked, answers.p[asked.new], np.nan)),
         *(answers.is_argmax[asked.old], answers.is_argmax[asked.new] & is_asked),
         *(answers.is_first_argmax[asked.old], answers.is_first_argmax[asked.new] & is_asked),
         answers.predicted[asked.old],
+        *(answers.is_ranked[asked.old], answers.is_ranked[asked.new] & is_asked),
+        answers.best_object[asked.old],
     )
-    return dict(zip(MEASURES, measures, strict=True))
+    return dict(zip([*MEASURES, *RANKED_MEASURES], measures, strict=True))

@@ -40,7 +40,8 @@ class WeightEdits:
     edited query; common_share, neurons in more than this share of the relation's facts (and in two at least) are not
     edited, None: all are. holdout_queries, numbers of queries that the neurons were not searched with: only these then
     count as paraphrases. n_unrelated, facts of other relations; draws, the first so many of a random selection.
-    source_language, in which facts are edited, with its separator between words.
+    source_language, in which facts are edited, with its separator between words. is_ranked, whether the objects of the
+    relation are ranked before and after, which costs a forward row per object in place of one.
 
     Raises: AtlasError for a word that is not allowed.
     """
@@ -58,6 +59,7 @@ class WeightEdits:
     draws: int = 5
     source_language: str = "en"
     separator: str = " "
+    is_ranked: bool = False
 
     def __post_init__(self) -> None:
         words = [("operations", word, OPERATIONS) for word in self.operations]

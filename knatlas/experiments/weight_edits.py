@@ -16,7 +16,7 @@ from knatlas.models.language_model import LanguageModel
 from knatlas.progress import Report, silent
 from knatlas.selection.neuron_set import ALL, NeuronSets
 
-__all__ = ["COLUMNS", "WeightEdits", "edit_facts"]
+__all__ = ["COLUMNS", "RANKED_COLUMNS", "WeightEdits", "edit_facts"]
 
 COLUMNS = [
     *("model", "selection", "draw", "operation", "scope", "fact", "relation", "language"),
@@ -24,6 +24,11 @@ COLUMNS = [
     *("p_old_before", "p_old_after", "p_new_before", "p_new_after"),
     *("is_old_before", "is_old_after", "is_new_before", "is_new_after", "is_unchanged"),
     *("is_old_first_before", "is_old_first_after", "is_new_first_before", "is_new_first_after", "is_first_unchanged"),
+]
+# These follow where the settings ask for ranks.
+RANKED_COLUMNS = [
+    *("is_old_ranked_before", "is_old_ranked_after", "is_new_ranked_before", "is_new_ranked_after"),
+    "is_ranked_unchanged",
 ]
 
 
@@ -49,6 +54,9 @@ def edit_facts(
     that is new. old is the object of probed_fact, new is o' (measured on own queries of an update, else NaN and false).
     is_old, is_new: every answer token is the argmax, with `first` only the first. is_unchanged: the argmax tokens where
     the old object is predicted are those before the edit. Progress is in edits.
+    RANKED_COLUMNS follow where `is_ranked` is set: no object of the query's relation and language in `prompts` has a
+    larger P than old, or new; is_ranked_unchanged, the object with the largest P (of equal ones the first in `prompts`)
+    is that before the edit.
     Raises: AtlasError when a searched fact has no prompts, or sets or prompts lack the source language.
     """
     prompts = prompts[prompts["kind"] == lm.kind]
@@ -56,12 +64,13 @@ def edit_facts(
     facts = searched_facts(sets, prompts)
     objects = new_objects(prompts, facts, seed) if "update" in settings.operations else {}
     probes = plan_edit_probes(prompts, facts, settings.n_unrelated, settings.holdout_queries, seed)
-    questions = Questions(lm, prompts, probes, objects, batch_rows)
+    questions = Questions(lm, prompts, probes, objects, batch_rows, settings.is_ranked)
+    columns = [*COLUMNS, *(RANKED_COLUMNS if settings.is_ranked else [])]
     writer = Writer(lm, settings, labels_of(prompts), objects, _predictions(probes, questions, settings))
     plans = [plan for part in sets for plan in edit_plans(part, probes, questions.asked, writer)]
     report = _Edits(progress, sum(len(plan.groups) for plan in plans))
-    parts = [_measure(plan, questions, report).assign(model=lm.name)[COLUMNS] for plan in plans]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    parts = [_measure(plan, questions, report).assign(model=lm.name)[columns] for plan in plans]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _check_source(lm: LanguageModel, sets: Sequence[NeuronSets], prompts: pd.DataFrame, source: str) -> None:
@@ -110,4 +119,6 @@ def _measure(plan: Plan, questions: Questions, report: _Edits) -> pd.DataFrame:
         "is_unchanged": [old == new for old, new in pairs],
         "is_first_unchanged": [old[0] == new[0] for old, new in pairs],
     }
+    if "best_object" in before:
+        is_unchanged["is_ranked_unchanged"] = before["best_object"] == after["best_object"]
     return plan.probes.assign(**columns, **is_unchanged, n_edited=n_edited)

@@ -5,9 +5,13 @@ from itertools import combinations
 
 from knatlas.attribution.configured import configured_methods
 from knatlas.attribution.cost import Flops, QuerySize, attribution_flops
+from knatlas.interventions.finetuning_memory import FineTuningBytes, finetuning_bytes, neuron_parameters
+from knatlas.interventions.finetuning_settings import FineTuning
 from knatlas.planning.forward import forward_work
-from knatlas.planning.model_plan import GB, ModelPlan, Stage
+from knatlas.planning.model_plan import GB, NUMBER_BYTES, ModelPlan, Stage
 
+# neurons of a language's facts together, if all parameters are not trained
+MANY_NEURONS = 500
 # bytes of a row of measurements, after compression; queries of other facts per fact; operations on every set
 MEASURED_ROW_BYTES, OTHER_PROBES, OPERATIONS = 9, 2, 2
 
@@ -103,7 +107,20 @@ def injection(plan: ModelPlan) -> Stage | None:
         most = settings["max_queries"] or plan.n_facts * queries.per_fact
         n_queries = min(most, plan.n_facts * queries.per_fact) / max(1, plan.n_facts)
         rows += _rows(plan, language, n_queries * n_trainings * (3 * settings["epochs"] + 2))
-    return _stage(plan, "injection", rows)
+    needed = _training_bytes(plan, settings)
+    work = forward_work(plan, rows, "seconds_per_manipulated_row")
+    beside = {"rows_gb": (needed.total - needed.weights) / GB, "files_gb": needed.host_copy / GB}
+    return plan.model_stage("injection", 1, work, **beside)
+
+
+def _training_bytes(plan: ModelPlan, settings: Mapping) -> FineTuningBytes:
+    """Memory of the largest fine-tuning: of all parameters, or of some hundred neurons."""
+    kind, most = plan.shape.kind, max((size for _, size, _ in plan.sizes()), key=lambda size: size.n_tokens)
+    training = FineTuning(epochs=settings["epochs"], batch=settings["batch"], checkpointing=settings["checkpointing"])
+    n_trained = None if settings["has_direct"] else neuron_parameters(plan.shape, MANY_NEURONS)
+    n_tokens = most.n_tokens if kind == "masked" else most.n_tokens + 1
+    n_bytes = NUMBER_BYTES[plan.study["dtype"]]
+    return finetuning_bytes(plan.shape, n_trained, training, n_tokens, most.n_positions, n_bytes)
 
 
 def sweeps(plan: ModelPlan) -> Stage | None:

@@ -93,6 +93,18 @@ def summarise_manipulation(
     return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
 
 
+def summarise_by_relation(
+    rows: pd.DataFrame, seed: int = 0, resamples: int = DEFAULT_RESAMPLES, min_p_before: float = 0.0
+) -> pd.DataFrame:
+    """The mean relative change of each relation's facts: columns `relation`, then those of `summarise_manipulation`."""
+    parts = []
+    for relation, of_relation in rows.groupby("relation", sort=True):
+        lines = _summarise(per_fact(of_relation, min_p_before), SENSITIVE, seed, resamples, min_p_before)
+        parts.append(pd.DataFrame(lines, columns=SUMMARY_COLUMNS).assign(relation=relation))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["relation", *SUMMARY_COLUMNS])
+    return table[["relation", *SUMMARY_COLUMNS]]
+
+
 def per_fact(rows: pd.DataFrame, min_p_before: float = 0.0) -> pd.DataFrame:
     """Measures averaged over queries: one row per fact, language (and "all"), draw, selection, probe and operation."""
     measured = _with_measures(rows, min_p_before)

@@ -23,7 +23,9 @@ import pandas as pd
 from knatlas.errors import AtlasError, unknown
 from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, bootstrap_mean, mean_over_facts
 
-NOTIONS = ("exact", "first_token")
+# Notions of a right answer, with the part of the name that their columns have.
+PARTS = {"exact": "", "first_token": "first_", "ranked": "ranked_"}
+NOTIONS = tuple(PARTS)
 GROUP = ["model", "selection", "language", "operation", "scope"]
 TABLE_COLUMNS = [
     *GROUP,
@@ -51,8 +53,9 @@ SUBSETS = ["all", "non_empty", "same_as_english", "other_than_english"]
 class EditSummary:
     """How edits are summarised.
 
-    notions of a right answer: `exact`, every token is the argmax; `first_token`, the first is. The first given is the
-    main one, in which all statistics are. control, the selection whose result the others exceed, or don't.
+    notions of a right answer: `exact`, every token is the argmax; `first_token`, the first is; `ranked`, no object of
+    the relation has a larger P. Those that were not measured are left out; the first of the others is the main one, in
+    which all statistics are. control, the selection whose result the others exceed, or don't.
 
     Raises: AtlasError for another notion, or none.
     """
@@ -86,11 +89,11 @@ def summarise_edits(
     first notion and all facts. n, facts that have the statistic; n_empty, facts without neurons; n_no_object, facts
     that no update could be made of, which no statistic counts; n_neurons, n_edited, means over facts.
 
-    Raises: AtlasError for an unknown setting.
+    Raises: AtlasError when none of the notions was measured.
     """
     settings = settings or EditSummary()
     lines = []
-    for number, notion in enumerate(settings.notions):
+    for number, notion in enumerate(_measured(rows, settings.notions)):
         measured = _with_statistics(rows, notion)
         for subset in SUBSETS:
             names = STATISTICS if number == 0 and subset == "all" else MAIN
@@ -99,6 +102,25 @@ def summarise_edits(
             lines += [{**line, **fixed} for line in _lines(facts, names, settings.control, seed, resamples)]
     table = _ordered(pd.DataFrame(lines, columns=TABLE_COLUMNS))
     return EditTables(*(table[table["operation"] == name].reset_index(drop=True) for name in EditTables._fields))
+
+
+def _measured(rows: pd.DataFrame, notions: Sequence[str]) -> list[str]:
+    """Those of the notions that all rows have."""
+    measured = [notion for notion in notions if set(_columns(notion)) <= set(rows.columns)]
+    measured = [notion for notion in measured if rows[_columns(notion)].notna().all(axis=None)]
+    if not measured:
+        raise AtlasError(
+            f"weight_edits: notions are {', '.join(notions)}, which were not measured; set is_ranked of "
+            "experiments.weight_edits to true for ranked, or name exact"
+        )
+    return measured
+
+
+def _columns(notion: str) -> list[str]:
+    """Whether the old object and the new one are right before and after, and whether the answer is unchanged."""
+    part = PARTS[notion]
+    right = [f"is_{name}_{part}{when}" for name in ("old", "new") for when in ("before", "after")]
+    return [*right, f"is_{part}unchanged"]
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
@@ -118,11 +140,7 @@ def _is_in(rows: pd.DataFrame, subset: str) -> pd.Series:
 
 def _with_statistics(rows: pd.DataFrame, notion: str) -> pd.DataFrame:
     """The rows with a column for each statistic, in percent (points); NaN where it says nothing of a row."""
-    part = "" if notion == "exact" else "first_"
-    old, old_after, new, new_after = (
-        rows[f"is_{name}_{part}{when}"].to_numpy(bool) for name in ("old", "new") for when in ("before", "after")
-    )
-    unchanged = rows[f"is_{part}unchanged"].to_numpy(bool)
+    old, old_after, new, new_after, unchanged = (rows[name].to_numpy(bool) for name in _columns(notion))
     is_erased, is_made = (rows["operation"] == "erase").to_numpy(), (rows["object"] != "").to_numpy()
     statistics = {}
     for probe in ("reliability", "generality"):

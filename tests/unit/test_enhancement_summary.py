@@ -11,7 +11,7 @@ from knatlas.experiments.cases import CASE_COLUMNS, TABLE_COLUMNS, Top, choose_c
 from knatlas.experiments.enhancement import COLUMNS, Enhancement
 from knatlas.figures import cases as cases_figure
 from knatlas.figures import enhancement as enhancement_figure
-from knatlas.figures.cases import NO_GLYPH, plot_cases, with_glyphs
+from knatlas.figures.cases import ANSWER_COLOUR, NO_GLYPH, cut, plot_cases, with_glyphs
 from knatlas.figures.enhancement import plot_enhancement
 from knatlas.figures.style import house_style
 from knatlas.selection.neuron_set import FoundSet, NeuronSets, as_table
@@ -274,20 +274,80 @@ def case_table():
     return tabulate_cases(choose_cases(rows, 2), rows, sets(), prompts(), top_of, Enhancement())
 
 
-def test_a_bar_is_filled_where_the_answer_begins_with_the_token(monkeypatch):
-    table = case_table()
-    table["is_answer_after"] = table["rank"] == 1
+def ranked(languages=("en", "fi"), token="{when}{rank}", answer="gold", n_ranks=5):
+    """A case with a list per language; the answer is at rank 2 before and at rank 1 after."""
+    fixed = {"model": "tiny", "case": "helped", "fact": "P1:a>b", "relation": "P1", "query": 0, "prompt": "a is ___"}
+    rows = [
+        fixed
+        | {"language": language, "answer": answer, "rank": rank, "p_before": 0.5 / rank, "p_after": 1.0 / rank}
+        | {f"token_{when}": token.format(when=when, rank=rank) for when in ("before", "after")}
+        | {"is_answer_before": rank == 2, "is_answer_after": rank == 1}
+        for language in languages
+        for rank in range(1, n_ranks + 1)
+    ]
+    return pd.DataFrame(rows)[TABLE_COLUMNS]
+
+
+def test_every_language_shows_all_ranks_before_and_after(monkeypatch):
+    (axes,) = caught(monkeypatch, cases_figure, lambda path: plot_cases(ranked(), path)).axes
+    assert axes.get_title(loc="left") == "tiny, helped: P1:a>b"
+    for column, language in enumerate(("en", "fi")):
+        written = [(*text.get_position(), text.get_text()) for text in axes.texts]
+        of_language = [(y, text) for x, y, text in written if column <= x < column + 1]
+        lines = [[text for y, text in of_language if int(y) == line] for line in range(7)]
+        assert lines[:2] == [[f"{language}: gold"], ["before", "after"]]
+        percents = [(f"{50 / rank:.1f}", f"{100 / rank:.1f}") for rank in range(1, 6)]
+        tokens = [{f"before{rank}", f"after{rank}", *percents[rank - 1]} for rank in range(1, 6)]
+        assert [set(line) for line in lines[2:]] == tokens
+
+
+def test_the_answers_token_is_marked_at_its_rank_before_and_after(monkeypatch):
+    (axes,) = caught(monkeypatch, cases_figure, lambda path: plot_cases(ranked(), path)).axes
+    assert [patch.get_xy() for patch in axes.patches] == [(0, 3), (0.5, 2), (1, 3), (1.5, 2)]
+    coloured = {text.get_text() for text in axes.texts if text.get_color() == ANSWER_COLOUR}
+    assert coloured == {"before2", "25.0", "after1", "100.0"}
+    table = ranked().assign(is_answer_before=False, is_answer_after=False)
     figure = caught(monkeypatch, cases_figure, lambda path: plot_cases(table, path))
-    assert len(figure.axes) == 4 and figure.axes[0].get_title() == "tiny, helped: P1:h>b"
-    colours = [bar.get_facecolor() for bar in figure.axes[0].patches]
-    white = (1.0, 1.0, 1.0, 1.0)
-    assert [colour == white for colour in colours] == [True, True, False, False]
-    assert len(figure.axes[0].texts) == 4 and figure.axes[0].texts[0].get_text().startswith("P1:h>b en")
+    assert not figure.axes[0].patches and "without a mark" in figure.legends[0].get_title().get_text()
 
 
-def test_letters_without_a_font_are_squares():
+def test_the_csv_has_the_ranks_that_are_drawn(tmp_path):
+    table = ranked(n_ranks=7)
+    *_, csv = plot_cases(table, tmp_path / "figure")
+    expected = table[table["rank"] <= 5].reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_csv(csv), expected)
+
+
+def test_letters_without_a_font_are_squares_with_code_points():
     assert with_glyphs("Paris \u00e9\u00f1") == "Paris \u00e9\u00f1"
-    assert with_glyphs("a\U000f0000b") == f"a{NO_GLYPH}b"
+    assert with_glyphs("a\U000f0000b") == f"a{NO_GLYPH}f0000b"
+    assert with_glyphs("a\nb") == f"a{NO_GLYPH}ab"
+
+
+def test_text_is_cut_only_where_it_has_no_room():
+    assert cut("abc", 3, len) == "abc" and cut("abcd", 3, len) == "ab\u2026" and cut("abcd", 0, len) == "a\u2026"
+
+
+@pytest.mark.parametrize(
+    ("languages", "token"),
+    [(("en", "fi"), "W" * 30), (tuple("abcdefg"), "\U000f0000" * 9), (tuple("abcdefghi"), "$x_1$ {when}")],
+)
+def test_no_token_covers_another(monkeypatch, languages, token):
+    table = ranked(languages, token, answer="W" * 40)
+    table = pd.concat([table, table.assign(case="failed")])
+    figure = caught(monkeypatch, cases_figure, lambda path: plot_cases(table, path))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [text for axes in figure.axes for text in (axes._left_title, *axes.texts)]
+    legend = figure.legends[0]
+    boxes = np.array([part.get_window_extent(renderer).extents for part in (*texts, legend)])
+    assert (boxes >= -1).all() and (boxes <= np.tile(figure.bbox.extents[2:], 2) + 1).all()
+    left, bottom, right, top = boxes.T[:, :, None]
+    across = np.minimum(right, right.T) - np.maximum(left, left.T)
+    upwards = np.minimum(top, top.T) - np.maximum(bottom, bottom.T)
+    # the boxes of lines may touch: they have room for strokes that these letters lack
+    covered = (across > 0) & (upwards > 0.4 * np.minimum(top - bottom, (top - bottom).T))
+    assert not (covered & ~np.eye(len(boxes), dtype=bool)).any()
 
 
 @pytest.mark.parametrize(
@@ -317,15 +377,8 @@ def wide_summary():
     return summarise_enhancement(table.assign(relation=table["fact"].str.split(":").str[0]), resamples=20)
 
 
-@pytest.mark.parametrize(
-    ("module", "draw"),
-    [
-        (enhancement_figure, lambda path: plot_enhancement(wide_summary(), path)),
-        (cases_figure, lambda path: plot_cases(case_table(), path)),
-    ],
-)
-def test_no_label_is_cut_or_covers_its_neighbour(monkeypatch, module, draw):
-    figure = caught(monkeypatch, module, draw)
+def test_no_label_is_cut_or_covers_its_neighbour(monkeypatch):
+    figure = caught(monkeypatch, enhancement_figure, lambda path: plot_enhancement(wide_summary(), path))
     renderer, page = FigureCanvasAgg(figure).get_renderer(), figure.bbox
     figure.draw(renderer)
     for axes in figure.axes:

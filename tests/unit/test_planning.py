@@ -130,6 +130,19 @@ def test_fact_checking_costs_more_with_more_wrong_objects_in_proportion():
     assert flops(5) / flops(1) == pytest.approx(3)
 
 
+def test_injection_needs_the_memory_of_its_fine_tuning_which_direct_training_leads():
+    def memory(**settings):
+        study = study_of(models=["mbert"], experiments={"injection": settings})
+        (found,) = [row for row in plan_study(study, Path("nothing")).stages if row.stage == "injection"]
+        return found.memory_gb
+
+    record = read_catalog("models")["mbert"]
+    parameters = n_parameters(catalog_shape(record["shape"], record["kind"])) * 4 / 1e9
+    # weights, their copy, gradients and two moments, and what a step of AdamW takes for the vocabulary
+    assert memory() > 5 * parameters > memory(has_direct=False) > 2 * parameters
+    assert memory() > memory(checkpointing=True) > memory(checkpointing=True, batch=1)
+
+
 def test_a_study_without_amigs_neurons_plans_none_of_its_experiments(tmp_path):
     selection = {"selections": ["bkn", "random"], "random": {"reference": "bkn"}}
     plan = plan_study(study_of(selection=selection), tmp_path)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from knatlas.statistics.separation import SEPARATION_COLUMNS, separate_controls
-from knatlas.statistics.summaries import SENSITIVITY, SUMMARY_COLUMNS, summarise_manipulation
+from knatlas.statistics.summaries import SENSITIVITY, SUMMARY_COLUMNS, summarise_by_relation, summarise_manipulation
 
 
 def row(fact, p_before, p_after, **changes):
@@ -216,3 +216,17 @@ def test_without_any_change_there_is_no_ratio():
     rows = [row("a", 0.5, 0.5), row("a", 0.5, 0.5, selection="random_layer_matched")]
     line = separate_controls(pd.DataFrame(rows), resamples=100).iloc[0]
     assert np.isnan(line["ratio"]) and not line["is_separated"]
+
+
+def test_relations_are_summarised_each_for_itself():
+    rows = pd.DataFrame([*ROWS, row("c", 0.5, 0.25, relation="P2"), row("d", 0.0, 0.1, relation="P2")])
+    table = summarise_by_relation(rows, resamples=200)
+    assert list(table.columns) == ["relation", *SUMMARY_COLUMNS]
+    found = {relation: pick(table[table["relation"] == relation]) for relation in ("P1", "P2")}
+    assert found["P1"]["value"] == pytest.approx(0.125) and found["P1"]["n"] == 2
+    assert found["P2"]["value"] == -0.5 and found["P2"]["n"] == 1 and found["P2"]["n_excluded"] == 1
+    assert set(table["statistic"]) == {"mean_relative_change"}
+
+
+def test_no_rows_give_an_empty_table_by_relation():
+    assert summarise_by_relation(pd.DataFrame(ROWS).iloc[:0]).empty

@@ -1,5 +1,6 @@
 """Facts erased and updated in the weights: Eq. 15, what it does to a network written by hand, and nothing remains."""
 
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from knatlas.errors import AtlasError
 from knatlas.experiments import edit_answers
 from knatlas.experiments.edit_targets import new_objects, plan_edit_probes
-from knatlas.experiments.weight_edits import COLUMNS, WeightEdits, edit_facts
+from knatlas.experiments.weight_edits import COLUMNS, RANKED_COLUMNS, WeightEdits, edit_facts
 from knatlas.facts.table import PROMPT_COLUMNS
 from knatlas.interventions import weights
 from knatlas.interventions.weights import (
@@ -24,8 +25,8 @@ from knatlas.interventions.weights import (
     token_embedding,
     update,
 )
-from knatlas.models.answers import answer_details
-from knatlas.models.encoding import encode_prompts
+from knatlas.models.answers import answer_details, answer_probabilities, known_facts
+from knatlas.models.encoding import encode_prompt, encode_prompts
 from knatlas.models.language_model import as_language_model
 from knatlas.selection.neuron_set import FoundSet, NeuronSets, as_table
 from knatlas.statistics.weight_edits import TABLE_COLUMNS, EditSummary, summarise_edits
@@ -435,6 +436,82 @@ def test_rows_of_a_forward_pass_change_nothing_and_facts_depend_on_the_seed():
     assert (other["probed_fact"] != one["probed_fact"]).any() and (other["object"] != one["object"]).any()
 
 
+@cache
+def biased():
+    """The planted network, where the fact 0 is held too weakly to be said, and o1 is written a little everywhere."""
+    base = planted()
+    model = deepcopy(base.model)
+    project = model.transformer.h[0].mlp.c_proj
+    project.weight.data[0] *= 0.1
+    project.bias.data += 0.1 * direction(N_FACTS + 1)
+    return as_language_model("biased", model, base.tokenizer, revision="by hand")
+
+
+def ranked_edits(**settings):
+    settings = WeightEdits(**{"is_ranked": True, **settings})
+    return edit_facts(biased(), [sets_of(OWN)], planted_prompts(), settings, batch_rows=5)
+
+
+def test_an_object_can_have_the_largest_p_of_its_relation_without_being_said():
+    own = ranked_edits(operations=["erase"]).query("probe != 'locality' and language == 'en'")
+    exact, ranked = (own[[f"is_old_{part}before", f"is_old_{part}after"]] for part in ("", "ranked_"))
+    by_number = own["fact"].map(FACTS)
+    # the subject itself is said in place of o0, which is the best object all the same, until its neuron is erased
+    assert exact[by_number == 0].values.tolist() == [[False, False]] * 2
+    assert ranked[by_number == 0].values.tolist() == [[True, False]] * 2
+    # o1 is no longer said when its neuron is erased, and no other object of the relation comes before it
+    assert exact[by_number == 1].values.tolist() == [[True, False]] * 2
+    assert ranked[by_number == 1].values.tolist() == [[True, True]] * 2
+    assert own.loc[by_number == 1, "is_ranked_unchanged"].all() and not own.loc[by_number == 1, "is_unchanged"].any()
+    assert not own.loc[by_number == 0, "is_ranked_unchanged"].any() and own.loc[by_number == 0, "is_unchanged"].all()
+
+
+def test_ranks_are_those_of_known_facts_before_and_after_an_edit():
+    lm, prompts, key = biased(), planted_prompts(), ["fact", "language", "query"]
+    table = ranked_edits(operations=["erase"], n_unrelated=2)
+    for when in ("before", "after"):
+        for fact, number in FACTS.items():
+            edits = [erase((np.array([0]), np.array([number])))] if when == "after" else []
+            with edited_values(lm, edits):
+                known = known_facts(lm, prompts, ranked_queries=2).set_index(key)
+            rows = rows_of(table, fact=fact)
+            asked = pd.MultiIndex.from_frame(rows[["probed_fact", "language", "query"]])
+            assert rows[f"is_old_ranked_{when}"].tolist() == (known.loc[asked, "rank"] == 1).tolist()
+    assert not table[["is_new_ranked_before", "is_new_ranked_after"]].any(axis=None)
+
+
+def test_the_new_object_is_ranked_among_those_of_the_relation():
+    lm, prompts = biased(), planted_prompts()
+    own = ranked_edits(operations=["update"]).query("probe != 'locality'")
+    objects = prompts.groupby(["relation", "language"])["answer"].agg(lambda answers: list(dict.fromkeys(answers)))
+    before = []
+    asked = own[["fact", "language", "query", "object"]]
+    for fact, language, query, new in asked.itertuples(index=False, name=None):
+        prompt = next(rows_of(prompts, fact=fact, language=language, query=query).itertuples(index=False))
+        labels = objects[prompt.relation, language]
+        assert new in labels
+        p = answer_probabilities(lm, [encode_prompt(lm, prompt._replace(answer=label)) for label in labels])["p"]
+        before.append(p[labels.index(new)] == p.max())
+    assert own["is_new_ranked_before"].tolist() == before
+    english = rows_of(own, language="en")
+    assert english["is_new_ranked_after"].all() and not english["is_old_ranked_after"].any()
+    assert not english["is_ranked_unchanged"].any()
+
+
+def test_ranks_are_measured_where_they_are_asked_for_and_change_nothing_else():
+    with_ranks, without = ranked_edits(), ranked_edits(is_ranked=False)
+    assert with_ranks.columns.tolist() == [*COLUMNS, *RANKED_COLUMNS] and without.columns.tolist() == COLUMNS
+    assert with_ranks[RANKED_COLUMNS].dtypes.eq(bool).all()
+    pd.testing.assert_frame_equal(with_ranks[COLUMNS], without, rtol=1e-5)
+    assert set(summarise_edits(without, resamples=20).erase["notion"]) == {"exact", "first_token"}
+    table = summarise_edits(rows_of(with_ranks, relation="P1"), resamples=20).erase
+    # three of four objects are said; erased, o1 stays the best, and the others are lost to it
+    assert value(table, "reliability", "en", notion="exact") == (100.0, 3)
+    assert value(table, "reliability", "en", notion="ranked") == (75.0, 4)
+    with pytest.raises(AtlasError, match="notions are ranked, which were not measured; set is_ranked"):
+        summarise_edits(without, EditSummary(notions=["ranked"]))
+
+
 def test_only_the_first_draws_are_edited():
     random = sets_of({(fact, "all", draw): [(0, 6)] for fact in FACTS for draw in range(3)}, "random", n_draws=3)
     assert sorted(set(measure([random], draws=2)["draw"])) == [0, 1]
@@ -709,8 +786,34 @@ def test_the_first_token_alone_can_be_what_counts():
     assert value(table, "reliability", notion="first_token") == (100.0, 1)
     assert value(table, "locality") == (0.0, 1) and value(table, "locality", notion="first_token") == (100.0, 1)
     assert set(rows_of(table, notion="first_token")["statistic"]) == {"reliability", "generality", "locality"}
-    with pytest.raises(AtlasError, match="notions is 'ranked'; expected"):
-        EditSummary(notions=["ranked"])
+    with pytest.raises(AtlasError, match="notions is 'rank'; expected"):
+        EditSummary(notions=["rank"])
+
+
+def test_the_best_object_of_the_relation_can_be_what_counts():
+    lost = {"is_old_ranked_before": True, "is_old_ranked_after": False, "is_ranked_unchanged": True}
+    made = {"is_new_ranked_before": False, "is_new_ranked_after": True}
+    none = dict.fromkeys(RANKED_COLUMNS, False)
+    rows = [
+        edit_row("a", **none | lost, **right(True)),
+        edit_row("a", probe="locality", **none | lost),
+        edit_row("b", **none, **right(True)),
+        edit_row("a", "update", **none | lost | made),
+        edit_row("b", "update", **none),
+    ]
+    tables = summarise_edits(pd.DataFrame(rows), resamples=20)
+    assert value(tables.erase, "reliability") == (0.0, 2)
+    assert value(tables.erase, "reliability", notion="ranked") == (100.0, 1)
+    assert value(tables.erase, "locality") == (0.0, 1) and value(tables.erase, "locality", notion="ranked") == (
+        100.0,
+        1,
+    )
+    assert value(tables.update, "reliability", notion="ranked") == (50.0, 2)
+    first = summarise_edits(pd.DataFrame(rows), EditSummary(notions=["ranked"]), resamples=20)
+    assert value(first.update, "old_lost", notion="ranked") == (100.0, 1)
+    # a table where some rows were not ranked has no such notion
+    mixed = pd.DataFrame([*rows, edit_row("c")])
+    assert set(summarise_edits(mixed, resamples=20).erase["notion"]) == {"exact", "first_token"}
 
 
 def test_tables_of_the_network_show_what_was_planted():
