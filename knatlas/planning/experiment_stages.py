@@ -76,10 +76,11 @@ def weight_edits(plan: ModelPlan) -> Stage | None:
         return None
     settings = plan.study["experiments"]["weight_edits"]
     n_edits = _sets(plan, settings) * len(settings["operations"]) * len(settings["scopes"])
-    rows = []
+    # ranked answers: every object of the relation is asked too
+    each, rows = (1 + n_edits) * (1 + (plan.work.ranked_rows if settings["is_ranked"] else 0)), []
     for language in plan.languages:
         queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
-        rows += _rows(plan, language, (queries.per_fact + settings["n_unrelated"]) * (1 + n_edits))
+        rows += _rows(plan, language, (queries.per_fact + settings["n_unrelated"]) * each)
     return _stage(plan, "weight_edits", rows)
 
 

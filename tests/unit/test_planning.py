@@ -130,6 +130,15 @@ def test_fact_checking_costs_more_with_more_wrong_objects_in_proportion():
     assert flops(5) / flops(1) == pytest.approx(3)
 
 
+def test_ranked_answers_of_weight_edits_cost_the_objects_of_the_relation_too():
+    plain, ranked = (
+        planned_rows("weight_edits", experiments={"weight_edits": {"is_ranked": is_ranked}})
+        for is_ranked in (False, True)
+    )
+    work = workload(study_of(models=["mbert"]), Path("nothing"))
+    assert ranked / plain == pytest.approx(1 + work.ranked_rows)
+
+
 def test_injection_needs_the_memory_of_its_fine_tuning_which_direct_training_leads():
     def memory(**settings):
         study = study_of(models=["mbert"], experiments={"injection": settings})
