@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from knatlas.errors import AtlasError
-from knatlas.experiments.manipulation import Evaluate, Request
+from knatlas.experiments.measurement import Evaluate, Request
 from knatlas.interventions.activations import NeuronScaling
 from knatlas.models.answers import answer_probabilities
 from knatlas.models.encoding import EncodedQuery, encode_prompt

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 
 from knatlas.experiments.measurement import (
-    CHUNK,
-    NONE,
     QUERY,
     Counted,
     Evaluate,
@@ -21,8 +19,6 @@ from knatlas.experiments.measurement import (
 from knatlas.experiments.probes import plan_probes
 from knatlas.progress import Report, silent
 from knatlas.selection.neuron_set import NeuronSets
-
-__all__ = ["CHUNK", "COLUMNS", "FACTORS", "NONE", "Evaluate", "Request", "manipulate"]
 
 FACTORS = {"suppress": 0.0, "enhance": 2.0}
 COLUMNS = [

@@ -1,1 +1,1 @@
-"""Changes to a model that are always undone: activations suppressed or enhanced."""
+"""Changes to a model that are always undone: activations scaled, value vectors edited, chosen neurons fine-tuned."""

@@ -90,7 +90,7 @@ def enhancement(plan: ModelPlan) -> Stage | None:
         return None
     settings = plan.study["experiments"]["enhancement"]
     each, rows = (1 + _sets(plan, settings)) * (2 if settings["is_predicted"] else 1), []
-    for language in set(settings["languages"]) & set(plan.languages):
+    for language in [language for language in plan.languages if language in settings["languages"]]:
         queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
         rows += _rows(plan, language, queries.per_fact * each)
     return _stage(plan, "enhancement", rows)

@@ -5,7 +5,8 @@ import pytest
 
 from knatlas.errors import AtlasError
 from knatlas.experiments.evaluation import evaluate_with
-from knatlas.experiments.manipulation import Request, manipulate
+from knatlas.experiments.manipulation import manipulate
+from knatlas.experiments.measurement import Request
 from knatlas.models.answers import answer_probabilities
 from knatlas.models.encoding import encode_prompts
 from knatlas.selection.neuron_set import FoundSet, NeuronSets, as_table

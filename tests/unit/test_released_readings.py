@@ -14,7 +14,7 @@ from knatlas.attribution.engine import attribute_queries
 from knatlas.experiments.degenerate import search_degenerate
 from knatlas.experiments.evaluation import evaluate_with
 from knatlas.experiments.fact_checking import degenerate_neurons, score_candidates
-from knatlas.experiments.manipulation import NONE, Request
+from knatlas.experiments.measurement import NONE, Request
 from knatlas.models.answers import answer_probabilities
 from knatlas.models.encoding import EncodedQuery, encode_prompts
 from knatlas.models.language_model import LanguageModel
