@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -48,17 +49,19 @@ def repair_patterns(templates: pd.DataFrame) -> pd.DataFrame:
     return templates.assign(pattern=templates["pattern"].map(repair_pattern))
 
 
-def merge_near_duplicates(templates: pd.DataFrame, unspaced: list[str]) -> pd.DataFrame:
+def merge_near_duplicates(
+    templates: pd.DataFrame, unspaced: list[str], published: Collection[str] = ()
+) -> pd.DataFrame:
     """One template of those in a relation and language that differ in blanks, commas, full stops or apostrophes only.
 
     Args: unspaced, the languages written without blanks, where the twin with the fewest blanks is kept. Among twins
-    that are alike in this, the one that a native speaker checked is kept, then the first.
+    that are alike in this, the one that a native speaker checked is kept, then the first. published, the languages
+    whose templates are taken as a data set's authors chose them: there only equal ones are merged.
     Returns: the templates in their order, numbered anew from 0 within relation and language.
     """
     n_blanks = templates["pattern"].str.count(r"\s").where(templates["language"].isin(unspaced), 0)
-    ranked = templates.assign(
-        key=templates["pattern"].map(twin_key), n_blanks=n_blanks, unchecked=~templates["is_checked"]
-    )
+    keys = templates["pattern"].where(templates["language"].isin(published), templates["pattern"].map(twin_key))
+    ranked = templates.assign(key=keys, n_blanks=n_blanks, unchecked=~templates["is_checked"])
     ranked = ranked.sort_values(["n_blanks", "unchecked"], kind="stable")
     kept = ranked.drop_duplicates(["relation", "language", "key"]).index
     return number(templates.loc[sorted(kept)].reset_index(drop=True))
@@ -82,17 +85,27 @@ def relations_in_all(templates: pd.DataFrame, languages: list[str]) -> set[str]:
 
 
 def clean(
-    facts: pd.DataFrame, templates: pd.DataFrame, languages: list[str], unspaced: list[str], steps: Steps
+    facts: pd.DataFrame,
+    templates: pd.DataFrame,
+    languages: list[str],
+    unspaced: list[str],
+    steps: Steps,
+    published: Collection[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All steps in order, each counted in `steps`; facts and templates stay parallel over the languages."""
+    """All steps in order, each counted in `steps`; facts and templates stay parallel over the languages.
+
+    unspaced and published as in `merge_near_duplicates`.
+    """
     repaired = repair_labels(facts)
     n_labels = n_changed(facts, repaired, "subject_label") + n_changed(facts, repaired, "object_label")
     steps.add("labels", f"{n_labels} labels mended: NFC, no invisible marks, no wide blanks, trimmed", repaired)
     mended = repair_patterns(templates)
     sentence = f"{n_changed(templates, mended, 'pattern')} patterns mended: NFC, no stray brackets, no final commas"
     steps.add("patterns", sentence, templates=mended)
-    templates = merge_near_duplicates(mended, unspaced)
+    templates = merge_near_duplicates(mended, unspaced, published)
     sentence = "patterns merged that differ in blanks, commas, full stops or apostrophes only"
+    if published:
+        sentence += f"; in {' '.join(sorted(published))}, taken as published, equal ones"
     steps.add("twins", sentence, templates=templates, languages=languages)
     facts = keep_parallel(repaired, languages)
     steps.add("parallel", "facts with both labels in every language", facts)

@@ -89,6 +89,13 @@ def test_among_equal_twins_the_checked_one_stays():
     assert kept(merge_near_duplicates(table, ["zh"])) == [("fr", 0, "[X] [Y].")]
 
 
+def test_templates_taken_as_published_are_merged_only_when_they_are_equal():
+    comma = [("hu", "[X], [Y]", False), ("hu", "[X] [Y]", False), ("hu", "[X] [Y]", False)]
+    table = templates(*comma, ("fr", "[X], [Y]", False), ("fr", "[X] [Y]", False))
+    merged = merge_near_duplicates(table, [], published=["hu"])
+    assert kept(merged) == [("hu", 0, "[X], [Y]"), ("hu", 1, "[X] [Y]"), ("fr", 0, "[X], [Y]")]
+
+
 def test_equal_patterns_of_two_languages_or_relations_are_no_twins():
     table = templates(("en", "[X] [Y]", False), ("fr", "[X] [Y]", False))
     both = pd.concat([table, table.assign(relation="P2")], ignore_index=True)
