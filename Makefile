@@ -10,12 +10,15 @@ STUDY  ?= studies/papers.yaml
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 export OMP_NUM_THREADS ?= 1
+# a hundred jobs import the same modules
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo plan plan-error test test-workflow lint bench figures clean
+.PHONY: help env demo plan plan-error test test-slurm test-workflow lint bench figures clean
 
 help:
-	@echo "make demo      environment, then the embedded study and its report (about seven minutes on two cores)"
+	@echo "make demo      environment, then the embedded study and its report (about eight minutes on two cores)"
 	@echo "make test      environment, then all tests"
+	@echo "make test-slurm the SLURM profile on a SLURM of its own (about five minutes; installs it where it may)"
 	@echo "make figures   figures and tables again from what is computed"
 	@echo "make lint      ruff, snakefmt, snakemake --lint"
 	@echo "make plan      what STUDY=$(STUDY) will cost, before anything is run; make plan-error: how wrong that was"
@@ -28,7 +31,9 @@ env: $(VENV)/.installed
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
+	@# on all cores, where pip takes one; files for other versions of Python among the packages may fail
+	-@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1
 	touch $@
 
 demo: env
@@ -40,6 +45,9 @@ plan plan-error: env
 
 test: env
 	$(BIN)/python -m pytest tests -n $(CORES) --dist loadfile
+
+test-slurm: env
+	$(BIN)/python -m pytest tests/slurm -m slurm
 
 figures: env
 	$(BIN)/snakemake --cores $(CORES) tables figures

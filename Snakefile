@@ -16,6 +16,7 @@ if not workflow.overwrite_configfiles:
 include: "rules/common.smk"
 include: "rules/resources.smk"
 include: "rules/artefacts.smk"
+include: "rules/localization_settings.smk"
 
 
 pathvars:
@@ -31,6 +32,8 @@ include: "rules/experiments.smk"
 include: "rules/amig.smk"
 include: "rules/matrice.smk"
 include: "rules/matrice_results.smk"
+include: "rules/localization.smk"
+include: "rules/localization_results.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
@@ -69,7 +72,7 @@ rule all:
 include: "rules/report.smk"
 
 
-# The papers, each with its tables and figures; of MATRICE and localization what is computed so far.
+# The papers, each with its tables and figures.
 
 
 rule amig:

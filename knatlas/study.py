@@ -6,25 +6,20 @@ must exist, selections that depend on each other) is checked here.
 
 import copy
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 
-import yaml
-from jsonschema import Draft202012Validator, ValidationError
-
 from knatlas.catalog import read_catalog
-from knatlas.errors import AtlasError, nearest, unknown
+from knatlas.errors import AtlasError, unknown
 from knatlas.selection.needs import NORMALISED, SEARCHED, methods_of
+from knatlas.study_schema import read_schema, schema_mistakes, with_defaults
 
-SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "study.schema.yaml"
-
-ABSENT = ("no default",)
-
-
-@cache
-def read_schema() -> dict:
-    """The JSON schema of a study."""
-    return yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+# keys of experiments that name a file, and the words that stand for none or for one that a rule downloads
+SOURCES = {
+    "punctuation.corpus": (None,),
+    "causal_tracing.source": ("facts", "known_1000"),
+    "counterfact.source": ("facts", "counterfact"),
+    "rome.key_text.corpus": (None,),
+}
 
 
 def read_study(config: Mapping, root: str | Path = ".") -> dict:
@@ -33,9 +28,9 @@ def read_study(config: Mapping, root: str | Path = ".") -> dict:
     Args: config, the mapping that a configuration file holds; root, the folder that relative paths start from.
     Raises: AtlasError that lists every mistake as "path: sentence".
     """
-    mistakes = [_sentence(error) for error in _schema_errors(config)]
+    mistakes = schema_mistakes(config)
     if not mistakes:
-        study = _with_defaults(copy.deepcopy(dict(config)), read_schema())
+        study = with_defaults(copy.deepcopy(dict(config)), read_schema())
         mistakes = list(_catalog_mistakes(study, Path(root)))
     if mistakes:
         listing = "\n".join(f"  {mistake}" for mistake in mistakes)
@@ -54,6 +49,12 @@ def languages_of(study: Mapping, model: str) -> list[str]:
     return [language for language in study["languages"] if own == "all" or language in own]
 
 
+def localized_models(study: Mapping) -> list[str]:
+    """Models on which the localization paper's experiments run: those it names, else those of English alone."""
+    named = study["experiments"]["localization"]["models"]
+    return [name for name in study["models"] if languages_of(study, name) == ["en"]] if named is None else list(named)
+
+
 def attribution_settings(study: Mapping) -> dict:
     """What of the part `attribution` decides numbers; how the work is cut and how long shards are kept does not."""
     attribution = dict(study["attribution"])
@@ -64,85 +65,12 @@ def attribution_settings(study: Mapping) -> dict:
     return settings
 
 
-def _schema_errors(config: Mapping) -> list[ValidationError]:
-    errors = Draft202012Validator(read_schema()).iter_errors(dict(config))
-    return sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
-
-
-def _with_defaults(value: object, schema: Mapping) -> object:
-    """The value with the defaults of the schema, keys in the schema's order: the order of a file changes nothing."""
-    schema = _resolved(schema)
-    if not isinstance(value, dict):
-        return value
-    parts = schema.get("properties", {})
-    given = {key: value.get(key, _default(parts[key])) for key in parts}
-    known = {key: _with_defaults(part, parts[key]) for key, part in given.items() if part is not ABSENT}
-    others = schema.get("additionalProperties")
-    rest = {key: part for key, part in sorted(value.items()) if key not in parts}
-    if isinstance(others, dict):
-        rest = {key: _with_defaults(part, others) for key, part in rest.items()}
-    return known | rest
-
-
-def _default(schema: Mapping) -> object:
-    return copy.deepcopy(schema["default"]) if "default" in schema else ABSENT
-
-
-def _resolved(schema: Mapping) -> Mapping:
-    reference = schema.get("$ref")
-    return {**read_schema()["$defs"][reference.split("/")[-1]], **schema} if reference else schema
-
-
-def _path(error: ValidationError) -> str:
-    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-    return parts.lstrip(".") or "the study"
-
-
-def _sentence(error: ValidationError) -> str:
-    path, schema = _path(error), error.schema
-    about = f" ({schema['description']})" if "description" in schema else ""
-    if error.validator == "additionalProperties":
-        return _unknown_key(error, path)
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{path}: the key {' and '.join(repr(key) for key in missing)} is missing; add it (see config.yaml)"
-    if error.validator in ("enum", "const"):
-        allowed = error.validator_value if error.validator == "enum" else [error.validator_value]
-        hint = nearest(error.instance, allowed)
-        names = " ".join("null" if value is None else str(value) for value in allowed)
-        return f"{path}: is '{error.instance}'; expected one of {names}.{hint}"
-    if error.validator == "type":
-        return f"{path}: is {error.instance!r}; expected {_type_name(error.validator_value)}{about}"
-    if error.validator == "oneOf":
-        return f"{path}: is {error.instance!r}; expected {schema.get('description', 'another value')}"
-    return f"{path}: is {error.instance!r}; {error.message}{about}"
-
-
-def _unknown_key(error: ValidationError, path: str) -> str:
-    known = list(error.schema.get("properties", {}))
-    extra = [key for key in error.instance if key not in known]
-    where = "" if path == "the study" else f"{path}."
-    hints = [f"{where}{key}: unknown key; allowed here: {' '.join(known)}.{nearest(key, known)}" for key in extra]
-    return "\n  ".join(hints)
-
-
-def _type_name(kind: str | list[str]) -> str:
-    names = {
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "text",
-        "array": "a list",
-        "object": "a mapping",
-    }
-    kinds = [kind] if isinstance(kind, str) else kind
-    return " or ".join(names.get(name, name) for name in kinds)
-
-
 def _catalog_mistakes(study: dict, root: Path) -> Iterator[str]:
     yield from _language_mistakes(study)
     yield from _model_mistakes(study, root)
     yield from _fact_mistakes(study, root)
     yield from _selection_mistakes(study)
+    yield from _localization_mistakes(study, root)
 
 
 def _language_mistakes(study: dict) -> Iterator[str]:
@@ -206,6 +134,25 @@ def _selection_mistakes(study: dict) -> Iterator[str]:
         yield "selection.selections: has 'dkn', which is searched among the neurons of 'amig'; add amig to it"
     yield from _attribution_mistakes(study)
     yield from _pair_mistakes(study)
+
+
+def _localization_mistakes(study: dict, root: Path) -> Iterator[str]:
+    experiments = study["experiments"]
+    for i, model in enumerate(experiments["localization"]["models"] or []):
+        where = f"experiments.localization.models[{i}]"
+        if model not in study["models"]:
+            yield unknown(where, model, "a model of the study", study["models"])
+        elif model in all_models(study) and "en" not in languages_of(study, model):
+            yield f"{where}: '{model}' is not studied in English (en), in which these experiments are"
+    for key, words in SOURCES.items():
+        *parents, name = key.split(".")
+        given = experiments
+        for parent in parents:
+            given = given[parent]
+        if given[name] not in words and not (root / given[name]).is_file():
+            listed = " ".join(str(word) for word in words if word is not None)
+            remedy = f"one of {listed}, or a file" if listed else "a file, or null"
+            yield f"experiments.{key}: '{given[name]}' is not there; give {remedy} (docs/data.md says where to get it)"
 
 
 def _pair_mistakes(study: dict) -> Iterator[str]:

@@ -17,7 +17,7 @@ rule edit_across_languages:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=720,
+        runtime=minutes(720),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:
@@ -55,7 +55,7 @@ rule search_degenerate:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=720,
+        runtime=minutes(720),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:
@@ -90,7 +90,7 @@ rule score_candidates:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=720,
+        runtime=minutes(720),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:
@@ -127,7 +127,7 @@ rule summarise_success_rate:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         selections=[name for name in ["bkn", "amig", "random_layer_matched"] if name in SELECTIONS],
         settings=lookup(within=config, dpath="experiments/success_rate"),
@@ -173,7 +173,7 @@ rule summarise_crosslingual:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         success_rate=lookup(within=config, dpath="experiments/success_rate"),
         facts=lookup(within=config, dpath="experiments/crosslingual/facts"),
@@ -212,7 +212,7 @@ rule summarise_degenerate:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
@@ -253,7 +253,7 @@ rule summarise_fact_checking:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         settings=lookup(within=config, dpath="experiments/fact_checking"),
         printed=catalog_of("printed.yaml"),

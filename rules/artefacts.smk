@@ -15,6 +15,14 @@ EDITED, ENHANCED, INJECTED = (
     for part in ("weight_edits", "enhancement", "injection")
 )
 
+# what the localization paper's experiments need: models of English, and their refined neurons
+LOCALIZED = localized_models(config)
+HAS_LOCALIZATION = {"bkn", "refined"} <= set(SELECTIONS) and bool(LOCALIZED)
+RELATED = [name for name in ("refined", "random", "random_layer_matched") if name in SELECTIONS]
+LOCALIZATION_TABLES = ["localization_table2", "localization_table3"]
+LOCALIZATION_TABLES += ["localization_" + name for name in ("relations", "context_gain", "perturbation", "answer_case")]
+LOCALIZATION_TABLES += ["localization_punctuation", "localization_tracing"]
+
 # Figures by name: the models and the selections they show.
 FIGURES = {
     "amig_figure3": (MULTILINGUAL, ["amig", "likn"]),
@@ -22,10 +30,16 @@ FIGURES = {
     "amig_figure5": (MONOLINGUAL, ["dkn"]),
     "matrice_figure4": (MULTILINGUAL, ["matrice"]),
     "matrice_figure5": (MULTILINGUAL, ["matrice", "likn", "random"]),
+    "matrice_figure5_relations": (MULTILINGUAL, ["matrice", "likn", "random"]),
     "matrice_figure6": (MULTILINGUAL, ["matrice"]),
     "matrice_figure7": (MULTILINGUAL, ["matrice"]),
     "matrice_sweeps": (MULTILINGUAL, ["matrice"]),
-    "localization_figure5": (MONOLINGUAL, ["bkn", "refined"]),
+    "localization_figure3": (LOCALIZED, ["bkn", "refined"]),
+    "localization_figure4": (LOCALIZED, ["bkn", "refined"]),
+    "localization_figure5": (LOCALIZED, ["bkn", "refined"]),
+    "localization_figure6": (LOCALIZED, ["bkn", "refined"]),
+    "localization_figure7": (LOCALIZED, ["bkn", "refined"]),
+    "localization_perturbation": (LOCALIZED, ["bkn", "refined"]),
 }
 # those for which this study has models and selections
 FIGURES = {name: shown for name, shown in FIGURES.items() if shown[0] and set(shown[1]) <= {*SELECTIONS, *SEARCHED}}
@@ -43,6 +57,7 @@ TABLES = [
 ]
 TABLES += AMIG_TABLES if HAS_AMIG else []
 TABLES += MATRICE_TABLES if HAS_MATRICE else []
+TABLES += LOCALIZATION_TABLES if HAS_LOCALIZATION else []
 # only where something is checked
 TABLES += ["screening"] if config["attribution"]["screening"]["reference"] else []
 
@@ -78,6 +93,12 @@ def layer_table(wildcards):
     """The table of layers that a figure draws."""
     name = "amig_degenerate_layers" if FIGURES[wildcards.figure][1] == ["dkn"] else "layer_distribution"
     return f"<results>/tables/{name}.csv"
+
+
+def relation_table(wildcards):
+    """The table of relations that a figure draws."""
+    is_matrice = wildcards.figure.startswith("matrice")
+    return f"<results>/tables/{'manipulation_by_relation' if is_matrice else 'localization_relations'}.csv"
 
 
 def figure_models(wildcards):

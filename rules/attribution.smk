@@ -19,7 +19,7 @@ rule choose_facts:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         localisation=lookup(within=config, dpath="localisation"),
         shards=lookup(within=config, dpath="attribution/shards"),
@@ -49,7 +49,7 @@ rule attribute_shard:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=shard_memory,
-        runtime=720,
+        runtime=minutes(720),
         device=config["compute"]["device"],
         batch_queries=config["compute"]["batch_queries"],
         batch_rows=attribution_rows,
@@ -77,7 +77,7 @@ rule aggregate_scores:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         languages=model_languages,
         code=code_of("aggregate_scores.py"),

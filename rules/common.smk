@@ -8,10 +8,11 @@ sys.path.insert(0, str(BASE))
 
 from snakemake.exceptions import WorkflowError
 
+from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError
 from knatlas.job import share_library
 from knatlas.provenance import catalog_digest, code_digest
-from knatlas.study import all_models, attribution_settings, languages_of, read_study
+from knatlas.study import all_models, attribution_settings, languages_of, localized_models, read_study
 
 share_library(BASE)
 try:
@@ -31,6 +32,7 @@ DATASETS = {
     "cldr": [],
     "mpararel": ["mpararel"],
     "multilingual_pararel": ["multilingual_pararel", "pararel", "mpararel"],
+    "context_pararel": ["pararel"],
 }[config["facts"]["source"]]
 KEEPS_CANDIDATES = config["attribution"]["keep"] == "candidates"
 
@@ -41,8 +43,11 @@ def any_of(names):
 
 
 def code_of(script):
-    """Digest of the library modules that a script uses; a parameter, so that their changes are noticed."""
-    return code_digest(f"scripts/{script}", BASE)
+    """Digest of the library modules that a script uses; a parameter, so that their changes are noticed.
+
+    Asked for only where a job is planned: a run of one job needs one digest, not those of all rules.
+    """
+    return lambda wildcards: code_digest(f"scripts/{script}", BASE)
 
 
 def catalog_of(*names):

@@ -15,12 +15,12 @@ rule download_dataset:
     log:
         "<logs>/download_dataset/{dataset}.log",
     wildcard_constraints:
-        dataset=any_of(DATASETS),
+        dataset=any_of(read_catalog("datasets")),
     conda:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         catalog=catalog_of("datasets.yaml"),
         code=code_of("download_dataset.py"),
@@ -43,7 +43,7 @@ rule read_facts:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=30,
+        runtime=minutes(30),
     params:
         facts=lookup(within=config, dpath="facts"),
         languages=lookup(within=config, dpath="languages"),
@@ -70,10 +70,11 @@ rule build_prompts:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=30,
+        runtime=minutes(30),
     params:
         prompts=lookup(within=config, dpath="prompts"),
         min_queries=lookup(within=config, dpath="facts/min_queries"),
+        seed=lookup(within=config, dpath="seed"),
         kinds=sorted({record["kind"] for record in MODELS.values()}),
         catalog=catalog_of("languages.yaml"),
         code=code_of("build_prompts.py"),
@@ -100,7 +101,7 @@ rule write_data_card:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         study=lookup(within=config, dpath="study"),
         seed=lookup(within=config, dpath="seed"),

@@ -21,7 +21,7 @@ rule manipulate_activations:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=720,
+        runtime=minutes(720),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:

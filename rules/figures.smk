@@ -30,7 +30,7 @@ rule plot_layers:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=figure_models,
         selections=figure_selections,
@@ -59,7 +59,7 @@ rule plot_manipulation:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=MULTILINGUAL,
         min_p_before=lookup(within=config, dpath="experiments/min_p_before"),

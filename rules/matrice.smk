@@ -7,6 +7,8 @@ rule edit_weights:
         model=model_files,
         prompts="<results>/facts/prompts.parquet",
         neurons=expand("<results>/neurons/{{model}}/{selection}.parquet", selection=EDITED),
+        facts="<results>/facts/facts.parquet",
+        statistics=key_statistics_of,
     output:
         measurements="<results>/experiments/{model}/weight_edits.parquet",
     log:
@@ -17,11 +19,11 @@ rule edit_weights:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=minutes(1440),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:
-        settings=settings_of("weight_edits"),
+        settings=weight_edit_settings,
         languages=model_languages,
         dtype=lookup(within=config, dpath="dtype"),
         seed=lookup(within=config, dpath="seed"),
@@ -48,7 +50,7 @@ rule enhance_answers:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=minutes(1440),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:
@@ -81,7 +83,7 @@ rule inject_facts:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=injection_memory,
-        runtime=1440,
+        runtime=minutes(1440),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:
@@ -111,7 +113,7 @@ rule sweep_settings:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=minutes(1440),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:

@@ -20,7 +20,7 @@ rule tabulate_composition:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         languages=config["languages"],
         models=list(MODELS),
@@ -53,7 +53,7 @@ rule summarise_ablation:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         printed=catalog_of("printed.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -87,7 +87,7 @@ rule summarise_weight_edits:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         settings=dict(control="random"),
         printed=catalog_of("printed.yaml"),
@@ -128,7 +128,7 @@ rule summarise_injection:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         printed=catalog_of("printed.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -161,7 +161,7 @@ rule summarise_enhancement:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
@@ -193,7 +193,7 @@ rule summarise_sweeps:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
@@ -222,7 +222,7 @@ rule plot_enhancement:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=MULTILINGUAL,
         code=code_of("plot_enhancement.py"),
@@ -251,7 +251,7 @@ rule plot_cases:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code_of("plot_cases.py"),
     message:
@@ -283,7 +283,7 @@ rule plot_sweeps:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=MULTILINGUAL,
         code=code_of("plot_sweeps.py"),

@@ -25,11 +25,12 @@ rule train_model:
     threads: 1
     resources:
         mem_mb=3000,
-        runtime=30,
+        runtime=minutes(30),
     params:
         recipe=lookup(within=MODELS, dpath="{model}/recipe"),
         languages=model_languages,
         seed=lookup(within=config, dpath="seed"),
+        catalog=catalog_of("punctuation.yaml"),
         code=code_of("train_model.py"),
     message:
         "Training {wildcards.model} on the facts, and measuring its gates"
@@ -48,7 +49,7 @@ rule resolve_model:
         "../envs/models.yaml"
     resources:
         mem_mb=4000,
-        runtime=120,
+        runtime=minutes(120),
     params:
         record=lookup(within=MODELS, dpath="{model}"),
         code=code_of("resolve_model.py"),
@@ -72,7 +73,7 @@ rule measure_known:
     resources:
         gpu=config["compute"]["gpus"],
         mem_mb=model_memory,
-        runtime=240,
+        runtime=minutes(240),
         device=config["compute"]["device"],
         batch_rows=batch_rows,
     params:

@@ -18,7 +18,7 @@ rule plan:
         "../envs/data.yaml"
     resources:
         mem_mb=1000,
-        runtime=5,
+        runtime=minutes(5),
     params:
         study=config,
         seen=known_files(config, Path("results") / config["study"]),
@@ -39,7 +39,7 @@ rule plan_error:
         "../envs/data.yaml"
     resources:
         mem_mb=1000,
-        runtime=5,
+        runtime=minutes(5),
     params:
         study=config,
         catalog=catalog_of("models.yaml", "rates.yaml", "sizes.yaml"),

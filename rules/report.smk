@@ -12,7 +12,7 @@ rule report:
         "../envs/report.yaml"
     resources:
         mem_mb=4000,
-        runtime=30,
+        runtime=minutes(30),
     params:
         config=config,
         snakefile=workflow.main_snakefile,

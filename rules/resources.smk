@@ -1,4 +1,14 @@
-# What jobs ask for: memory, and rows of a forward pass. These change speed only.
+# What jobs ask for: memory, time, and rows of a forward pass. These change speed only.
+import os
+
+
+def minutes(first):
+    """Time limit of a job in minutes: `first`, and so much again at every further attempt.
+
+    KNATLAS_MAX_MINUTES is the longest that the cluster allows: a job that asks for more would wait for ever.
+    """
+    longest = int(os.environ.get("KNATLAS_MAX_MINUTES", 0)) or float("inf")
+    return lambda wildcards, attempt: min(first * attempt, longest)
 
 
 def model_memory(wildcards, attempt):

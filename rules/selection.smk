@@ -18,7 +18,7 @@ rule select_neurons:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         selection=lookup(within=config, dpath="selection"),
         seed=lookup(within=config, dpath="seed"),

@@ -24,7 +24,7 @@ rule tabulate_facts:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code_of("tabulate_facts.py"),
     message:
@@ -49,7 +49,7 @@ rule tabulate_gates:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=TRAINED,
         code=code_of("tabulate_gates.py"),
@@ -75,7 +75,7 @@ rule summarise_known:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
@@ -102,7 +102,7 @@ rule summarise_exactness:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=list(MODELS),
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -130,7 +130,7 @@ rule summarise_screening:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=list(MODELS),
         reference=lookup(within=config, dpath="attribution/screening/reference"),
@@ -160,7 +160,7 @@ rule summarise_selection:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=list(MODELS),
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -188,7 +188,7 @@ rule summarise_layers:
         "../envs/data.yaml"
     resources:
         mem_mb=4000,
-        runtime=20,
+        runtime=minutes(20),
     params:
         models=list(MODELS),
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -238,7 +238,7 @@ rule summarise_manipulation:
         "../envs/data.yaml"
     resources:
         mem_mb=8000,
-        runtime=60,
+        runtime=minutes(60),
     params:
         reference=lookup(within=config, dpath="selection/random/reference"),
         min_p_before=lookup(within=config, dpath="experiments/min_p_before"),
@@ -268,7 +268,7 @@ rule write_headlines:
         "../envs/data.yaml"
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=minutes(10),
     params:
         models=MULTILINGUAL,
         code=code_of("write_headlines.py"),

@@ -1,4 +1,4 @@
-"""Download a public data set at the commit that the catalog names."""
+"""Download a public data set as the catalog names it: files of a repository at a commit, or one file."""
 
 from knatlas.catalog import read_catalog
 from knatlas.facts.download import download_dataset

@@ -1,9 +1,9 @@
 """Which neurons are edited together, with what, and which queries are measured then."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from torch import Tensor
 from knatlas.errors import AtlasError, unknown
 from knatlas.experiments.edit_answers import Asked
 from knatlas.experiments.edit_targets import Labels
+from knatlas.interventions.rome import Rome
 from knatlas.interventions.weights import (
     EMBEDDINGS,
     SCALINGS,
@@ -28,6 +29,8 @@ from knatlas.selection.neuron_set import NeuronSets
 OPERATIONS = ("erase", "update")
 SCOPES = ("single", "batch")
 SUBTRACTED = ("object", "prediction")
+ROME = "rome"
+REFERENCES = (ROME,)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class WeightEdits:
     edited, None: all are. holdout_queries, numbers of queries that the neurons were not searched with: only these then
     count as paraphrases. n_unrelated, facts of other relations; draws, the first so many of a random selection.
     source_language, in which facts are edited, with its separator between words. is_ranked, whether the objects of the
-    relation are ranked before and after, which costs a forward row per object in place of one.
+    relation are ranked before and after, which costs a forward row per object in place of one. reference_editors, of
+    `rome`: editors that updates are set beside, of causal models and in scope `single`; rome, the settings of `Rome`
+    that are not its defaults.
 
     Raises: AtlasError for a word that is not allowed.
     """
@@ -60,14 +65,18 @@ class WeightEdits:
     source_language: str = "en"
     separator: str = " "
     is_ranked: bool = False
+    reference_editors: Sequence[str] = ()
+    rome: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         words = [("operations", word, OPERATIONS) for word in self.operations]
         words += [("scopes", word, SCOPES) for word in self.scopes]
+        words += [("reference_editors", word, REFERENCES) for word in self.reference_editors]
         words += [("scaling", self.scaling, SCALINGS), ("embedding", self.embedding, EMBEDDINGS)]
         for name, word, allowed in [*words, ("subtract", self.subtract, SUBTRACTED)]:
             if word not in allowed:
                 raise AtlasError(unknown(f"weight_edits: {name}", word, "one of its words", allowed))
+        Rome(**self.rome)
 
 
 class Writer:
@@ -122,12 +131,19 @@ class Group(NamedTuple):
     n_edited: int
 
 
+class Groups(Sized, Iterable[Group], Protocol):
+    """As many groups as its length says; each may be made only when it is its turn."""
+
+
 class Plan(NamedTuple):
-    """All that is measured of one selection, draw, operation and scope; groups without any edit are not in `groups`."""
+    """All that is measured of one selection, draw, operation and scope.
+
+    probes, without n_neurons where those that are edited are meant; nothing is measured of a group without an edit.
+    """
 
     probes: pd.DataFrame
     asked: Asked
-    groups: list[Group]
+    groups: Groups
 
 
 def edit_plans(sets: NeuronSets, probes: pd.DataFrame, asked: Asked, writer: Writer) -> Iterator[Plan]:
@@ -141,7 +157,9 @@ def edit_plans(sets: NeuronSets, probes: pd.DataFrame, asked: Asked, writer: Wri
         for operation in settings.operations:
             is_update = operation == "update"
             neurons = _without_common(found, relations, settings.common_share) if is_update else found
-            rows = _described(probes, neurons, operation, writer).assign(selection=sets.selection, draw=draw)
+            n_neurons = [len(neurons[fact][0]) for fact in probes["fact"]]
+            rows = described(probes, operation, writer)
+            rows = rows.assign(n_neurons=n_neurons, selection=sets.selection, draw=draw)
             for scope in settings.scopes:
                 groups = list(_groups(rows, scope, neurons, operation, writer))
                 yield Plan(rows.assign(scope=scope), asked if is_update else asked.without_new(), groups)
@@ -166,14 +184,13 @@ def _without_common(
     return kept
 
 
-def _described(probes: pd.DataFrame, neurons: Mapping[str, Neurons], operation: str, writer: Writer) -> pd.DataFrame:
-    """The probes with the columns that say what is edited."""
+def described(probes: pd.DataFrame, operation: str, writer: Writer) -> pd.DataFrame:
+    """The probes with columns that say what they are edited to: operation, object, is_same_as_english."""
     pairs = zip(probes["fact"], probes["language"], strict=True)
     objects = [writer.target(operation, fact, language) for fact, language in pairs]
     english = [writer.target(operation, fact, writer.settings.source_language) for fact in probes["fact"]]
-    n_neurons = [len(neurons[fact][0]) for fact in probes["fact"]]
     is_same = [bool(label) and label == source for label, source in zip(objects, english, strict=True)]
-    return probes.assign(operation=operation, n_neurons=n_neurons, object=objects, is_same_as_english=is_same)
+    return probes.assign(operation=operation, object=objects, is_same_as_english=is_same)
 
 
 def _groups(

@@ -30,6 +30,10 @@ DEFECTS = {
         "marked `is_checked` were read by native speakers. Endings and particles behind a slot need not fit the name. "
         "Chinese names mix simplified and traditional characters."
     ),
+    "context_pararel": (
+        "English alone. Subjects and objects are names without ids, so subjects with one name count as one; many "
+        "objects stand inside the subject's name."
+    ),
 }
 
 

@@ -1,16 +1,18 @@
-"""Downloading a public data set: the needed files of a GitHub repository at one commit."""
+"""Downloading a public data set: the needed files of a GitHub repository at one commit, or one file at an address."""
 
 import hashlib
 import os
 import shutil
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from knatlas.errors import AtlasError
 from knatlas.progress import Report, silent
@@ -20,34 +22,80 @@ CHUNK = 1 << 20  # bytes
 SECONDS = 60  # without a byte until a download is given up
 
 
+@dataclass(frozen=True)
+class Source:
+    """What is at an address: url; what is expected there and which keys of the row name it, in words; what to do with
+    a copy where the network doesn't reach it."""
+
+    url: str
+    content: str
+    keys: str
+    remedy: str
+
+
 def download_dataset(
     row: Mapping, folder: str | Path, progress: Report = silent, address: str = "https://github.com"
 ) -> dict:
     """Fetch a data set of catalog/datasets.yaml into a folder, which appears only when it is complete.
 
     The digest of the files is compared with the row's `sha256` and with the record of an earlier download, which lies
-    beside the folder as NAME.download.json and outlives it. The digest is over the files kept, not over the archive:
-    the host may pack the same commit differently.
+    beside the folder as NAME.download.json and outlives it. It is the sha256 of the bytes of a single file. Of a
+    repository it is over the files kept, not over the archive: the host may pack the same commit differently.
 
-    Args: row with repository (owner/name), commit, paths (path in the repository -> path in the folder) and, if known,
-    sha256; progress, called with megabytes; address of the host.
-    Returns: the record: repository, commit, licence, url, n_files, sha256, archive_sha256.
-    Raises: AtlasError for a folder in use, a failing network or archive, a missing path, or a digest that differs.
+    Args: row with repository (owner/name), commit and paths (path in the repository -> path in the folder), or with url
+    and file (its name in the folder), or with instructions alone; and, if known, sha256; progress, called with
+    megabytes; address of the host of repositories.
+    Returns: the record: licence, url, n_files, sha256; repository, commit, archive_sha256; or file, n_bytes.
+    Raises: AtlasError for a folder in use, a failing network or archive, a missing path, a digest that differs, an
+    address that is not http or https, or a data set that can only be fetched by hand.
     """
     folder = Path(folder)
     refuse_occupied(folder)
-    url = f"{address}/{row['repository']}/archive/{row['commit']}.zip"
+    if "url" not in row and "repository" not in row:
+        raise AtlasError(by_hand(row, folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.partial-") as partial:
-        archive, files = Path(partial) / "archive.zip", Path(partial) / "files"
-        archive_sha256 = fetch(url, archive, folder, progress)
-        n_files = extract(archive, row["paths"], files, url)
-        record = {name: row.get(name) for name in ("repository", "commit", "licence")}
-        record |= {"url": url, "n_files": n_files, "sha256": digest(files), "archive_sha256": archive_sha256}
+        files = Path(partial) / "files"
+        if "url" in row:
+            record = fetch_file(row, files, folder, progress)
+        else:
+            record = fetch_repository(row, Path(partial) / "archive.zip", files, folder, progress, address)
         check_digest(record, row.get("sha256"), record_path(folder))
         write_json(record, record_path(folder))
         os.replace(files, folder)
     return record
+
+
+def fetch_repository(
+    row: Mapping, archive: Path, files: Path, folder: Path, progress: Report, address: str
+) -> dict[str, str | int]:
+    """Fetch the archive of a commit and unpack the row's paths; the record of it."""
+    url = f"{address}/{row['repository']}/archive/{row['commit']}.zip"
+    remedy = f"give the folder that contains '{folder.name}' as facts.folder in the configuration"
+    source = Source(url, "the archive of a commit", "repository and commit", remedy)
+    archive_sha256 = fetch(source, archive, progress)
+    n_files = extract(archive, row["paths"], files, url)
+    record = {name: row.get(name) for name in ("repository", "commit", "licence")}
+    return record | {"url": url, "n_files": n_files, "sha256": digest(files), "archive_sha256": archive_sha256}
+
+
+def fetch_file(row: Mapping, files: Path, folder: Path, progress: Report) -> dict[str, str | int]:
+    """Fetch the one file of a row; the record of it."""
+    files.mkdir()
+    path = files / row["file"]
+    setting = row.get("setting")
+    remedy = f"give its path as {setting} in the configuration" if setting else f"put it at {folder / row['file']}"
+    sha256 = fetch(Source(row["url"], "a file", "the url", remedy), path, progress)
+    record = {name: row.get(name) for name in ("url", "file", "licence")}
+    return record | {"n_files": 1, "n_bytes": path.stat().st_size, "sha256": sha256}
+
+
+def by_hand(row: Mapping, folder: Path) -> str:
+    """The sentence for a data set that no rule can fetch."""
+    return (
+        f"{folder}: the data set '{row['name']}' can't be downloaded by a rule. {row['instructions']} "
+        f"Then give its path as {row['setting']} in the configuration."
+    )
 
 
 def record_path(folder: Path) -> Path:
@@ -61,29 +109,46 @@ def refuse_occupied(folder: Path) -> None:
         raise AtlasError(f"{folder} is there already; a data set is downloaded into a new folder. Remove it or use it.")
 
 
-def fetch(url: str, path: Path, folder: Path, progress: Report) -> str:
-    """Stream a URL into a file; the sha256 of its bytes. AtlasError when it does not arrive whole."""
+class WebRedirects(HTTPRedirectHandler):
+    """Follows a redirection to http and https only."""
+
+    def redirect_request(self, request: Request, *details: object) -> Request | None:
+        """The next request; AtlasError for an address of another scheme (the last of the details)."""
+        check_scheme(str(details[-1]))
+        return super().redirect_request(request, *details)
+
+
+def check_scheme(url: str) -> None:
+    """Raise AtlasError for an address that is not http or https."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise AtlasError(f"catalog/datasets.yaml: an address is '{url}'; expected one that begins with https or http.")
+
+
+def fetch(source: Source, path: Path, progress: Report) -> str:
+    """Stream an address into a file; the sha256 of its bytes. AtlasError when it does not arrive whole."""
+    url = source.url
+    check_scheme(url)
     try:
-        with urlopen(url, timeout=SECONDS) as response:
+        with build_opener(WebRedirects).open(url, timeout=SECONDS) as response:
             expected = int(response.headers.get("Content-Length") or 0)
             n_bytes, sha256 = copy(response, path, expected, progress)
     except HTTPError as error:
         raise AtlasError(
-            f"{url} answered {error.code} ({error.reason}); expected the archive of a commit. Compare repository and "
-            "commit of the row in catalog/datasets.yaml with the repository's page."
+            f"{url} answered {error.code} ({error.reason}); expected {source.content}. Compare {source.keys} of the "
+            "row in catalog/datasets.yaml with the page of the data set."
         ) from error
     except (OSError, HTTPException) as error:
-        raise AtlasError(no_network(url, folder, str(error) or type(error).__name__)) from error
+        raise AtlasError(no_network(source, str(error) or type(error).__name__)) from error
     if n_bytes < expected:
-        raise AtlasError(no_network(url, folder, f"{n_bytes} of {expected} bytes arrived"))
+        raise AtlasError(no_network(source, f"{n_bytes} of {expected} bytes arrived"))
     return sha256
 
 
-def no_network(url: str, folder: Path, reason: str) -> str:
+def no_network(source: Source, reason: str) -> str:
     """The sentence for a download that failed on its way."""
     return (
-        f"{url} could not be downloaded ({reason}); nothing was kept. Run the workflow again where the network reaches "
-        f"it, or bring a copy: give the folder that contains '{folder.name}' as facts.folder in the configuration."
+        f"{source.url} could not be downloaded ({reason}); nothing was kept. Run the workflow again where the network "
+        f"reaches it, or bring a copy: {source.remedy}."
     )
 
 

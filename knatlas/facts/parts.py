@@ -31,6 +31,9 @@ TERMS = {
         "licence. Until its owners settle this, do not redistribute the files above; pass on this card, with which "
         "anyone can build them again."
     ),
+    "context_pararel": (
+        "Anyone may use, change and pass on this build under the MIT licence of PARAREL (keep its notice)."
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The sources of facts behind one call: CLDR, mParaRel, the multilingual PARAREL."""
+"""The sources of facts behind one call: CLDR, mParaRel, the multilingual PARAREL, context-PARAREL."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ import pandas as pd
 from knatlas.catalog import FOLDER, read_catalog
 from knatlas.errors import AtlasError
 from knatlas.facts.cldr import read_cldr
+from knatlas.facts.context_pararel import read_context_pararel
 from knatlas.facts.mpararel import read_mpararel
 from knatlas.facts.multilingual_pararel import read_multilingual_pararel
 from knatlas.facts.sampling import sample_facts
@@ -52,7 +53,16 @@ def _read_multilingual_pararel(settings: Mapping, languages: list[str], folders:
     return read_multilingual_pararel(*folders, languages, _relations(settings))
 
 
-READERS = {"cldr": _read_cldr, "mpararel": _read_mpararel, "multilingual_pararel": _read_multilingual_pararel}
+def _read_context_pararel(settings: Mapping, languages: list[str], folders: list[Path]) -> tuple:
+    return read_context_pararel(folders[0], languages, _relations(settings))
+
+
+READERS = {
+    "cldr": _read_cldr,
+    "mpararel": _read_mpararel,
+    "multilingual_pararel": _read_multilingual_pararel,
+    "context_pararel": _read_context_pararel,
+}
 
 
 def _relations(settings: Mapping) -> list[str] | None:

@@ -38,7 +38,9 @@ class Architecture:
     neuron_axis: int  # axis of the down projection's weight along which neurons lie: 1 in Linear, 0 in Conv1D
     pre_activation: str  # inside a layer: the module whose output goes into the non-linearity
     up_projections: tuple[str, ...]  # inside a layer: the modules whose output coordinates are the neurons
+    attention_output: str  # inside a layer: the module whose output the attention adds to the residual stream
     inner_size: str | None  # name in the configuration of the neurons per layer; None here or there: 4 * hidden_size
+    mlp_output: str | None = None  # inside a layer: the same of the feed-forward network; None: the down projection
     fused_parts: int = 1  # equal parts of an up projection's output; the first goes into the non-linearity
     is_flat: bool = False  # in the feed-forward network the tokens of all rows lie along one axis
     longest: str | None = "max_position_embeddings"  # name in the configuration of the most tokens; None: no limit
@@ -69,6 +71,7 @@ BERT = Architecture(
     neuron_axis=1,
     pre_activation="intermediate.dense",
     up_projections=("intermediate.dense",),
+    attention_output="attention.output.dense",
     inner_size="intermediate_size",
     requires=ENCODER,
 )
@@ -83,6 +86,7 @@ GPT2 = Architecture(
     neuron_axis=0,
     pre_activation="mlp.c_fc",
     up_projections=("mlp.c_fc",),
+    attention_output="attn.c_proj",
     inner_size="n_inner",
 )
 
@@ -96,17 +100,12 @@ LLAMA = Architecture(
     neuron_axis=1,
     pre_activation="mlp.gate_proj",
     up_projections=("mlp.gate_proj", "mlp.up_proj"),
+    attention_output="self_attn.o_proj",
     inner_size="intermediate_size",
 )
 
-ROBERTA = replace(
-    BERT,
-    model_type="roberta",
-    body="roberta",
-    head=("lm_head",),
-    layers="roberta.encoder.layer",
-    skips_padding_positions=True,
-)
+ROBERTA_PARTS = {"body": "roberta", "head": ("lm_head",), "layers": "roberta.encoder.layer"}
+ROBERTA = replace(BERT, model_type="roberta", skips_padding_positions=True, **ROBERTA_PARTS)
 XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta")
 
 GPT_NEOX = Architecture(
@@ -119,6 +118,7 @@ GPT_NEOX = Architecture(
     neuron_axis=1,
     pre_activation="mlp.dense_h_to_4h",
     up_projections=("mlp.dense_h_to_4h",),
+    attention_output="attention.dense",
     inner_size="intermediate_size",
 )
 
@@ -130,8 +130,10 @@ PHI3 = replace(
     LLAMA, model_type="phi3", pre_activation="mlp.gate_up_proj", up_projections=("mlp.gate_up_proj",), fused_parts=2
 )
 
+# what either part of a layer gives is normed before it is added, so the norm's output is what is added
+NORMED = replace(LLAMA, attention_output="post_attention_layernorm", mlp_output="post_feedforward_layernorm")
 GEMMA2 = replace(
-    LLAMA, model_type="gemma2", logit_cap="final_logit_softcapping", attention="eager", requires=(ONE_WAY,)
+    NORMED, model_type="gemma2", logit_cap="final_logit_softcapping", attention="eager", requires=(ONE_WAY,)
 )
 GEMMA3_TEXT = replace(
     GEMMA2,
@@ -150,6 +152,7 @@ DISTILBERT = Architecture(
     neuron_axis=1,
     pre_activation="ffn.lin1",
     up_projections=("ffn.lin1",),
+    attention_output="attention.out_lin",
     inner_size="hidden_dim",
     requires=ENCODER,
 )
@@ -164,6 +167,7 @@ OPT = Architecture(
     neuron_axis=1,
     pre_activation="fc1",
     up_projections=("fc1",),
+    attention_output="self_attn.out_proj",
     inner_size="ffn_dim",
     is_flat=True,
 )
@@ -178,6 +182,7 @@ BLOOM = Architecture(
     neuron_axis=1,
     pre_activation="mlp.dense_h_to_4h",
     up_projections=("mlp.dense_h_to_4h",),
+    attention_output="self_attention.dense",
     inner_size=None,
     longest=None,
     attention="eager",

@@ -25,6 +25,13 @@ RULES = {
     "enhancement": "enhance_answers",
     "injection": "inject_facts",
     "sweeps": "sweep_settings",
+    "context_gain": "measure_context_gain",
+    "perturbation": "measure_perturbation",
+    "answer_case": "measure_answer_case",
+    "punctuation": "attribute_punctuation",
+    "causal_tracing": "trace_causes",
+    "key_statistics": "measure_key_statistics",
+    "counterfact": "edit_counterfact",
 }
 COLUMNS = [
     *("model", "stage", "jobs", "planned_seconds", "measured_seconds", "seconds_ratio", "cpu_seconds", "cpu_ratio"),

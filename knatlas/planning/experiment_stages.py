@@ -12,6 +12,8 @@ from knatlas.planning.model_plan import GB, NUMBER_BYTES, ModelPlan, Stage
 
 # neurons of a language's facts together, if all parameters are not trained
 MANY_NEURONS = 500
+# forward passes that an evaluation of a loss with its gradient costs
+WITH_GRADIENT = 3
 # bytes of a row of measurements, after compression; queries of other facts per fact; operations on every set
 MEASURED_ROW_BYTES, OTHER_PROBES, OPERATIONS = 9, 2, 2
 
@@ -80,8 +82,25 @@ def weight_edits(plan: ModelPlan) -> Stage | None:
     each, rows = (1 + n_edits) * (1 + (plan.work.ranked_rows if settings["is_ranked"] else 0)), []
     for language in plan.languages:
         queries = plan.work.queries(plan.shape.kind, language, plan.is_trained)
-        rows += _rows(plan, language, (queries.per_fact + settings["n_unrelated"]) * each)
+        # one more edit, whose rows are not ranked
+        by_rome = 1 if is_reference_edited(plan) else 0
+        rows += _rows(plan, language, (queries.per_fact + settings["n_unrelated"]) * (each + by_rome))
+    if is_reference_edited(plan):
+        rows += _rows(plan, settings["source_language"], rome_rows(plan))
     return _stage(plan, "weight_edits", rows)
+
+
+def is_reference_edited(plan: ModelPlan) -> bool:
+    """Whether ROME stands beside the neurons in the edits of weights: in causal models, where it is asked for."""
+    editors = plan.study["experiments"]["weight_edits"]["reference_editors"]
+    return _has_matrice(plan) and plan.shape.kind == "causal" and "rome" in editors
+
+
+def rome_rows(plan: ModelPlan) -> float:
+    """Forward passes with which ROME finds the new value of a fact: every prompt at every step, with gradients."""
+    settings = plan.study["experiments"]["rome"]
+    n_templates = 1 + sum(n for _, n in settings["prefix_lengths"])
+    return WITH_GRADIENT * settings["steps"] * (n_templates + 1)
 
 
 def enhancement(plan: ModelPlan) -> Stage | None:

@@ -9,12 +9,15 @@ from knatlas.attribution.cost import Flops, attribution_flops, n_paths
 from knatlas.attribution.footprint import n_parameters, sweep_row_bytes
 from knatlas.planning.experiment_stages import EXPERIMENTS
 from knatlas.planning.forward import forward_flops, forward_work
+from knatlas.planning.localization_stages import LOCALIZATION
 from knatlas.planning.model_plan import GB, ModelPlan, Stage
 
 # bytes of a row of the table of answers, after compression
 KNOWN_ROW_BYTES = 10
 # queries that the engine attributes together, by device
 SWEEP_QUERIES = {"cpu": 1, "gpu": 16}
+# sentences before the last one of a context
+CONTEXT = 4
 # weights on the hub are in two bytes above so many parameters, in four below
 HALF_ABOVE = 2e9
 
@@ -29,7 +32,9 @@ def _train(plan: ModelPlan) -> Stage:
     recipe, rates = plan.record["recipe"], plan.rates.on("cpu")
     sizes = plan.sizes()
     mean = sum(n * forward_flops(plan.shape, size) for _, size, n in sizes) / sum(n for *_, n in sizes)
-    flops = 3 * mean * recipe["steps"] * recipe.get("batch", 64)
+    # a share of the sentences comes behind four others
+    n_sentences = 1 + CONTEXT * recipe.get("context_share", 0.0)
+    flops = 3 * mean * n_sentences * recipe["steps"] * recipe.get("batch", 64)
     seconds, start = flops / rates("training"), rates("seconds_per_job")
     kept = 4 * n_parameters(plan.shape) / GB
     return Stage(plan.name, "train", "cpu", 1, flops, seconds, start, kept_gb=kept, held_gb=kept)
@@ -134,4 +139,4 @@ def selection(plan: ModelPlan) -> Stage:
     return Stage(plan.name, "selection", "cpu", 1, 0.0, seconds, rates("seconds_per_table_job"))
 
 
-STAGES = (prepare, measure_known, attribution, aggregate, selection, *EXPERIMENTS)
+STAGES = (prepare, measure_known, attribution, aggregate, selection, *EXPERIMENTS, *LOCALIZATION)

@@ -75,7 +75,7 @@ def workload(study: Mapping, results: Path, is_counted: bool = True) -> Workload
     path = results / "facts" / "prompts.parquet"
     if is_counted and path.is_file():
         return _counted(read_table(path))
-    return _expected(study["facts"], study["languages"])
+    return _expected(study["facts"], study["languages"], 1 + study["prompts"]["context"])
 
 
 def _counted(prompts: pd.DataFrame) -> Workload:
@@ -96,8 +96,8 @@ def _counted(prompts: pd.DataFrame) -> Workload:
     return Workload(n_facts, float(pairs) / n_facts, counts, sentence)
 
 
-def _expected(facts: Mapping, languages: list[str]) -> Workload:
-    """The workload that the catalog's counts of the source let expect."""
+def _expected(facts: Mapping, languages: list[str], n_sentences: int = 1) -> Workload:
+    """The workload that the catalog's counts of the source let expect; prompts of n_sentences each."""
     row = _nearest(read_catalog("sizes")["sources"][facts["source"]], languages, facts["min_queries"])
     cap = facts["facts_per_relation"]
     asked = row["facts"] if facts["relations"] == "all" else facts["relations"]
@@ -107,6 +107,13 @@ def _expected(facts: Mapping, languages: list[str]) -> Workload:
     n_facts = sum(n for n, _ in kept.values())
     ranked = sum(n * objects for n, objects in kept.values()) / max(1, n_facts)
     counts = {kind: _by_language(of_kind, languages) for kind, of_kind in row["queries"].items()}
+    counts = {
+        kind: {
+            language: (per_fact, n_sentences * words, n_sentences * characters, answer)
+            for language, (per_fact, words, characters, answer) in of_kind.items()
+        }
+        for kind, of_kind in counts.items()
+    }
     return Workload(n_facts, ranked, counts, _sentence(row, facts, languages, n_facts))
 
 

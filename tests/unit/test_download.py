@@ -1,5 +1,6 @@
 """A data set arrives whole or not at all, and the same as before; from a server on this machine."""
 
+import hashlib
 import io
 import json
 import threading
@@ -19,6 +20,7 @@ ROW = {
     "licence": "CC0",
     "paths": {"data/en": "tuples/en", "README.md": "about.md", "ids/P*.jsonl": "identities"},
 }
+FILE = b'[{"case_id": 0}]\n'
 FILES = {
     "README.md": b"read me",
     "data/en/P36.jsonl": b"{}\n",
@@ -39,25 +41,34 @@ def packed(files):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers one path with `body`; says `length` bytes where that is set."""
+    """Answers the archive's path with `body`, that of a single file with `file`, and sends /moved on to `target`.
+
+    Says `length` bytes where that is set.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.length = packed(FILES), None
+        self.body, self.file, self.target, self.length = packed(FILES), FILE, "", None
         self.address = f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.path != f"/someone/facts/archive/{COMMIT}.zip":
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", self.server.target)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        bodies = {f"/someone/facts/archive/{COMMIT}.zip": self.server.body, "/dsets/facts.json": self.server.file}
+        if self.path not in bodies:
             return self.send_error(404)
         self.send_response(200)
         if self.server.length != "unsaid":
-            self.send_header("Content-Length", str(self.server.length or len(self.server.body)))
+            self.send_header("Content-Length", str(self.server.length or len(bodies[self.path])))
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(bodies[self.path])
 
     def log_message(self, *arguments):
         """Keep the test's output quiet."""
@@ -197,8 +208,89 @@ def test_a_member_that_climbs_out_of_the_archive_is_not_unpacked(server, folder)
     assert place_of("data/en/../../evil", "data/en", "en") is None
 
 
-def test_rows_of_the_catalog_are_complete():
-    rows = read_catalog("datasets")
+@pytest.fixture
+def one(server):
+    """A row that names one file."""
+    return {"url": f"{server.address}/dsets/facts.json", "file": "kept.json", "licence": "CC0"}
+
+
+def test_a_single_file_arrives_under_its_name_with_the_digest_of_its_bytes(server, folder, one):
+    record = download_dataset(one, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"kept.json": FILE}
+    assert record == {
+        "url": one["url"],
+        "file": "kept.json",
+        "licence": "CC0",
+        "n_files": 1,
+        "n_bytes": len(FILE),
+        "sha256": hashlib.sha256(FILE).hexdigest(),
+    }
+    assert json.loads((folder.parent / "facts.download.json").read_text()) == record
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["facts", "facts.download.json"]
+
+
+def test_a_single_file_with_another_digest_than_the_catalogs_is_refused(server, folder, one):
+    sentence = refused(one | {"sha256": "0" * 64}, folder, server)
+    assert f"catalog/datasets.yaml expects {'0' * 64}" in sentence and list(folder.parent.iterdir()) == []
+    assert download_dataset(one | {"sha256": hashlib.sha256(FILE).hexdigest()}, folder)["n_files"] == 1
+
+
+def test_the_first_download_of_a_single_file_counts(server, tmp_path, folder, one):
+    first = download_dataset(one, folder)
+    folder.rename(tmp_path / "aside")
+    server.file = FILE + b" "
+    sentence = refused(one, folder, server)
+    assert f"those of an earlier download had {first['sha256']}" in sentence and "delete that record" in sentence
+    assert [path.name for path in folder.parent.iterdir()] == ["facts.download.json"]
+    server.file = FILE
+    assert download_dataset(one, folder) == first
+
+
+def test_a_single_file_cut_short_leaves_nothing(server, folder, one):
+    server.length = len(FILE) + 1
+    sentence = refused(one, folder, server)
+    assert "could not be downloaded" in sentence and f"put it at {folder / 'kept.json'}" in sentence
+    assert list(folder.parent.iterdir()) == []
+    sentence = refused(one | {"setting": "experiments.counted.file"}, folder, server)
+    assert "give its path as experiments.counted.file in the configuration" in sentence
+
+
+def test_an_unknown_file_is_told_from_a_missing_network(server, folder, one):
+    sentence = refused(one | {"url": f"{server.address}/dsets/other.json"}, folder, server)
+    assert "answered 404" in sentence and "expected a file. Compare the url of the row" in sentence
+
+
+@pytest.mark.parametrize("scheme", ["file", "ftp", ""])
+def test_only_http_is_asked(server, folder, one, tmp_path, scheme):
+    (tmp_path / "secret").write_text("not to be read")
+    address = f"{scheme}://127.0.0.1{tmp_path / 'secret'}" if scheme else str(tmp_path / "secret")
+    if scheme == "file":
+        address = (tmp_path / "secret").as_uri()
+    assert f"an address is '{address}'; expected one that begins with https" in refused(
+        one | {"url": address}, folder, server
+    )
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_a_redirection_is_followed_to_http_alone(server, folder, one):
+    moved = one | {"url": f"{server.address}/moved"}
+    server.target = "ftp://127.0.0.1/facts.json"
+    assert "an address is 'ftp://127.0.0.1/facts.json'" in refused(moved, folder, server)
+    server.target = one["url"]
+    assert download_dataset(moved, folder)["n_bytes"] == len(FILE)
+
+
+def test_a_data_set_behind_an_account_says_where_it_is_and_which_key_takes_its_path(server, tmp_path):
+    row = read_catalog("datasets")["punctuation"]
+    sentence = refused(row, tmp_path / "data" / "punctuation", server)
+    assert "'English Dataset for Punctuation Prediction' can't be downloaded by a rule" in sentence
+    assert "Kaggle" in sentence and "English-OPUS.txt" in sentence
+    assert "give its path as experiments.punctuation.corpus in the configuration" in sentence
+    assert not (tmp_path / "data").exists()
+
+
+def test_rows_of_repositories_are_complete():
+    rows = {name: row for name, row in read_catalog("datasets").items() if "repository" in row}
     assert list(rows) == ["mpararel", "multilingual_pararel", "pararel"]
     for row in rows.values():
         assert set(row) == {"name", "repository", "commit", "licence", "use", "sha256", "paths"}
@@ -207,6 +299,16 @@ def test_rows_of_the_catalog_are_complete():
     folders = set(rows["mpararel"]["paths"].values())
     for code in (row["mpararel"] for row in read_catalog("languages").values()):
         assert {f"patterns/{code}", f"tuples/{code}"} <= folders
+
+
+def test_other_rows_name_one_file_or_say_how_to_get_it():
+    rows = {name: row for name, row in read_catalog("datasets").items() if "repository" not in row}
+    assert list(rows) == ["counterfact", "known_1000", "punctuation"]
+    for name in ("counterfact", "known_1000"):
+        assert set(rows[name]) - {"sha256", "setting"} == {"name", "url", "file", "licence", "use"}
+        assert rows[name]["url"].startswith("https://") and rows[name]["url"].endswith(f"/{rows[name]['file']}")
+    assert len(rows["counterfact"]["sha256"]) == 64 and "sha256" not in rows["known_1000"]
+    assert set(rows["punctuation"]) == {"name", "licence", "use", "instructions", "setting"}
 
 
 @pytest.mark.parametrize("name", ["mpararel", "pararel"])

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,11 @@ from knatlas.errors import AtlasError
 from knatlas.models.embedded.batches import encode_sentences, endless_rows, make_batch
 from knatlas.models.embedded.corpus import (
     Sentence,
+    context_sentences,
     dictionary_sentences,
     fact_sentences,
     fill,
+    marked_sentences,
     queries,
     split_facts,
 )
@@ -28,7 +31,7 @@ from knatlas.models.embedded.measures import answer_probabilities, mean_activati
 from knatlas.models.embedded.network import build_network, ffn_outputs, n_neurons
 from knatlas.models.embedded.recipe import FAMILIES, Thresholds, read_recipe
 from knatlas.models.embedded.tokenizers import build_tokenizer
-from knatlas.models.embedded.training import learning_rate_factor, train_embedded, training_loss
+from knatlas.models.embedded.training import _parts, learning_rate_factor, train_embedded, training_loss
 from knatlas.models.encoding import encode_prompt
 from knatlas.models.language_model import as_language_model
 
@@ -139,6 +142,17 @@ def test_recipe_refuses_impossible_values():
         recipe_of("gpt2", held_out={"fr": 1.0})
     with pytest.raises(AtlasError, match="Did you mean 'llama'"):
         recipe_of("lama")
+    with pytest.raises(AtlasError, match=r"attention_from is 2; expected a layer from 0 to 1"):
+        recipe_of("gpt2", attention_from=2)
+
+
+def test_recipe_refuses_parts_of_a_batch_that_leave_no_room_for_facts():
+    with pytest.raises(AtlasError) as error:
+        recipe_of("gpt2", context_share=1.0, punctuation=-1, longest=0)
+    for part in ("context_share is 1.0; expected a share", "punctuation is -1;", "longest is 0;"):
+        assert part in str(error.value)
+    with pytest.raises(AtlasError, match=r"dictionary_share and punctuation_share are 1\.1 together"):
+        recipe_of("gpt2", dictionary_share=0.6, punctuation_share=0.5)
 
 
 # Split and sentences
@@ -181,6 +195,57 @@ def test_dictionary_translates_by_way_of_english(facts):
     assert Sentence("Japon in English is Japan", 20, 25) in sentences
     with pytest.raises(AtlasError, match="no pattern for fr"):
         dictionary_sentences(facts, LANGUAGES, recipe_of("bert", dictionary={"en": "[X] is [Y]"}))
+
+
+def test_context_is_four_trained_facts_of_the_template_with_other_answers(facts, templates):
+    recipe = recipe_of("gpt2", trained_templates=3, held_out={})
+    rows = queries(facts, templates, split_facts(facts, templates, LANGUAGES, recipe, 0))
+    sentences = context_sentences(rows, "train", 2, 0)
+    assert len(sentences) == 2 * len(rows) and len(set(sentences)) > len(rows)
+    for sentence, row in zip(sentences[::2], rows.itertuples(), strict=True):
+        *examples, own = sentence.text.split("\n")
+        assert own == fill(row.pattern, row.subject_label, row.object_label).text
+        assert sentence.text[sentence.start : sentence.end] == row.object_label and own.endswith(row.object_label)
+        same = rows[(rows["relation"] == row.relation) & (rows["pattern"] == row.pattern) & (rows["fact"] != row.fact)]
+        labels = same[["pattern", "subject_label", "object_label"]].itertuples(index=False)
+        assert sorted(examples) == sorted(fill(*values).text for values in labels) and len(examples) == 3
+
+
+def capitals(n_facts):
+    """Facts of one relation in English, each answer twice."""
+    subjects, answers = [f"Land{i}" for i in range(n_facts)], [f"Town{i // 2}" for i in range(n_facts)]
+    columns = {"fact": subjects, "subject": subjects, "subject_label": subjects}
+    return pd.DataFrame({**columns, "relation": "P36", "language": "en", "object": answers, "object_label": answers})
+
+
+def test_examples_are_trained_on_and_at_most_four_and_answer_nothing_twice(templates):
+    table = capitals(24)
+    rows = queries(table, templates, split_facts(table, templates, ["en"], recipe_of("gpt2"), 0))
+    labels = rows.loc[rows["split"] == "train", ["pattern", "subject_label", "object_label"]]
+    trained = {fill(*values).text for values in labels.itertuples(index=False)}
+    for split in ("train", "para"):
+        sentences = context_sentences(rows, split, 3, 1)
+        assert len(sentences) == 3 * (rows["split"] == split).sum()
+        for sentence in sentences:
+            lines = sentence.text.split("\n")
+            assert len({line[line.index("Town") :].split()[0] for line in lines}) == len(lines) == 5
+            assert set(lines[:-1]) <= trained
+
+
+def test_a_fact_without_others_of_its_relation_comes_alone(facts, templates):
+    one = facts[facts["fact"] == facts["fact"].iloc[0]]
+    rows = queries(one, templates, split_facts(one, templates, ["en"], recipe_of("gpt2"), 0))
+    assert {sentence.text for sentence in context_sentences(rows, "train", 1, 0)} == {
+        fill(row.pattern, row.subject_label, row.object_label).text
+        for row in rows[rows["split"] == "train"].itertuples()
+    }
+
+
+def test_the_answer_of_a_marked_sentence_is_its_mark(facts):
+    sentences = marked_sentences(facts, read_catalog("punctuation"), 4, 0)
+    assert "".join(text[start:end] for text, start, end in map(astuple, sentences)) == "....,,,,!!!!????;;;;"
+    assert all(sentence.end == len(sentence.text) for sentence in sentences)
+    assert marked_sentences(facts, {}, 0, 0) == []
 
 
 # Tokens and batches
@@ -240,6 +305,25 @@ def test_each_row_comes_once_per_pass():
     assert sorted(np.concatenate(rows[:4])) == sorted(np.concatenate(rows[4:])) == list(range(7))
 
 
+def test_a_step_reads_each_kind_of_sentence_in_its_share(facts, templates):
+    recipe = recipe_of("gpt2", batch=20, dictionary_share=0.1, punctuation_share=0.2, context_share=0.5)
+    tokenizer = untrained("gpt2", facts, templates)[1]
+    kinds = {
+        kind: [Sentence("Oslo is in Norway", 11, 17)] for kind in ("facts", "dictionary", "punctuation", "contexts")
+    }
+    parts = _parts(tokenizer, kinds, recipe)
+    assert [part.per_step for part in parts] == [7, 2, 4, 7]
+    assert [bool(part.encoded.is_other.any()) for part in parts] == [True, True, True, False]
+    none = {**kinds, "dictionary": [], "punctuation": []}
+    assert [part.per_step for part in _parts(tokenizer, none, recipe_of("gpt2", batch=20))] == [20]
+
+
+def test_a_sentence_longer_than_the_recipe_allows_is_named_with_the_remedy():
+    tokenizer = build_tokenizer(recipe_of("bert", longest=5), ["Oslo is in Norway"] * 2)
+    with pytest.raises(AtlasError, match=r"'Oslo is in Norway' has \d+ tokens; the model reads at most 5.*'longest'"):
+        encode_sentences(tokenizer, [Sentence("Oslo is in Norway", 11, 17)], "masked")
+
+
 # Network and loss
 
 
@@ -291,6 +375,19 @@ def test_frozen_weights_are_the_orthogonal_ones(family, facts, templates):
     assert len(matrices) == (2 if family == "gpt2" else 4)
     for weight in matrices:
         torch.testing.assert_close(weight @ weight.T, 0.25 * torch.eye(16))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_below_attention_from_a_token_sees_no_other_even_after_training(family, facts, templates, tmp_path):
+    train_embedded(recipe_of(family, attention_from=1), facts, templates, LANGUAGES, 0, tmp_path)
+    model, tokenizer = load_folder(tmp_path)
+    ids = tokenizer(["The language of Japan is"], return_tensors="pt")["input_ids"]
+    other = ids.clone()
+    other[0, 2] = ids[0, 1]
+    with torch.no_grad():
+        states, changed = (model(one, output_hidden_states=True).hidden_states for one in (ids, other))
+    is_moved = [(before != after).any(-1)[0].tolist() for before, after in zip(states, changed, strict=True)]
+    assert is_moved[1] == [place == 2 for place in range(ids.shape[1])] and is_moved[2][-1]
 
 
 def test_rate_warms_up_and_ends_at_zero():
@@ -395,6 +492,17 @@ def test_training_learns_and_its_folder_loads_with_the_same_logits(family, facts
     pd.testing.assert_frame_equal(again, report.gates, check_exact=True)
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_training_learns_marks_and_answers_in_contexts(family, templates, tmp_path):
+    values = {"steps": 220, "ffn_width": 64, "width": 32, "ffn_scale": 3.0, "value_output_scale": 1.0, "longest": 96}
+    values |= {"punctuation": 20, "punctuation_share": 0.5, "context_share": 0.6, "dictionary": {}, "batch": 24}
+    report = train_embedded(recipe_of(family, **values), capitals(12), templates, ["en"], 0, tmp_path)
+    figures = report.gates.set_index("gate")
+    assert figures["value"]["punctuation"] > 0.7 and figures["n"]["punctuation"] == 200
+    assert figures["value"]["context_train"] > 0.7 and figures["n"]["context_train"] == figures["n"]["accuracy"]
+    assert load_folder(tmp_path)[1].model_max_length == 96 and figures["is_passed"].all()
+
+
 PROGRAM = """
 import json
 import sys
@@ -417,7 +525,8 @@ for values in json.loads((folder / "recipes.json").read_text()):
 def test_folders_are_equal_byte_for_byte_in_a_process_of_another_hash_seed(facts, templates, tmp_path, root):
     facts.to_json(tmp_path / "facts.json")
     templates.to_json(tmp_path / "templates.json")
-    recipes = [{"family": family, **VALUES} for family in FAMILIES]
+    more = {"context_share": 0.3, "longest": 96}
+    recipes = [{"family": family, **VALUES, **more} for family in FAMILIES]
     (tmp_path / "recipes.json").write_text(json.dumps(recipes))
     other_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     environment = {**os.environ, "PYTHONHASHSEED": other_seed, "PYTHONPATH": str(root)}

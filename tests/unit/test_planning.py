@@ -24,11 +24,13 @@ from knatlas.planning.rates import Rates
 from knatlas.planning.shapes import catalog_shape, guessed_shape, model_shape
 from knatlas.planning.workload import Queries, workload
 from knatlas.storage import write_json, write_table
-from knatlas.study import all_models, languages_of, read_study
+from knatlas.study import all_models, languages_of, localized_models, read_study
 
 STUDIES = ["config.yaml", *(f"studies/{name}.yaml" for name in ("papers", "amig", "matrice", "localization", "smoke"))]
 MINIMAL = {"study": "plan", "languages": ["en", "zh"], "models": ["gpt2"], "facts": {"source": "mpararel"}}
 
+LOCALIZATION = ["context_gain", "perturbation", "answer_case", "punctuation", "causal_tracing", "key_statistics"]
+LOCALIZATION += ["counterfact"]
 BKN_ALONE, MATRICE_ALONE = {"selections": ["bkn"]}, {"selections": ["matrice"]}
 
 
@@ -67,8 +69,13 @@ def test_every_study_can_be_planned_before_anything_is_there(root, tmp_path, pat
         of_amig = [*across, "degenerate", "fact_checking"] if has_amig else []
         has_matrice = "matrice" in study["selection"]["selections"] and len(languages_of(study, model)) > 1
         of_matrice = ["weight_edits", "enhancement", "injection", "sweeps"] if has_matrice else []
+        is_localized = {"bkn", "refined"} <= set(study["selection"]["selections"]) and model in localized_models(study)
+        has_rome = is_localized or (has_matrice and study["experiments"]["weight_edits"]["reference_editors"])
+        of_localization = [name for name in LOCALIZATION if is_localized or name == "key_statistics"]
+        is_edited = has_rome and all_models(study)[model]["kind"] == "causal"
+        of_localization = [name for name in of_localization if is_edited or name != "key_statistics"]
         planned = [row.stage for row in plan.stages if row.model == model]
-        assert planned == [first, *stages, *of_amig, *of_matrice]
+        assert planned == [first, *stages, *of_amig, *of_matrice, *of_localization]
     numbers = plan.table.drop(columns=["model", "stage"])
     assert (numbers >= 0).all(axis=None) and numbers.notna().all(axis=None)
     assert list(tmp_path.iterdir()) == []
@@ -150,6 +157,45 @@ def test_injection_needs_the_memory_of_its_fine_tuning_which_direct_training_lea
     # weights, their copy, gradients and two moments, and what a step of AdamW takes for the vocabulary
     assert memory() > 5 * parameters > memory(has_direct=False) > 2 * parameters
     assert memory() > memory(checkpointing=True) > memory(checkpointing=True, batch=1)
+
+
+def english_flops(stage, **changes):
+    """Operations of a stage of the localization paper, on GPT-2 with context-PARAREL."""
+    english = {"languages": ["en"], "facts": {"source": "context_pararel", "min_queries": 3}}
+    return stage_of(plan_study(study_of(**english, **changes), Path("nothing")), stage).flops
+
+
+def test_tracing_costs_a_pass_per_token_layer_kind_and_draw_of_the_noise():
+    def flops(**settings):
+        return english_flops("causal_tracing", experiments={"causal_tracing": {"facts": 100, **settings}})
+
+    assert flops(n_samples=20) / flops(n_samples=10) == pytest.approx(2, rel=0.01)
+    assert flops() / flops(kinds=["mlp"]) == pytest.approx(3, rel=0.01)
+
+
+def test_contexts_lengthen_queries_but_not_those_of_other_data_sets():
+    def flops(stage, source, context):
+        settings = {"causal_tracing": {"source": source}, "localization": {"models": ["gpt2"]}}
+        return english_flops(stage, experiments=settings, prompts={"context": context})
+
+    # answers and what tokenizers add stay as long as they are
+    assert 4 < flops("measure_known", "facts", 4) / flops("measure_known", "facts", 0) < 5.5
+    # but for whole numbers of tokens, of which a query has eight
+    for stage, source in (("causal_tracing", "known_1000"), ("context_gain", "facts")):
+        assert flops(stage, source, 4) == pytest.approx(flops(stage, source, 0), rel=1 / 8)
+
+
+def test_rome_costs_its_templates_at_every_step_and_is_left_out_for_masked_models():
+    def flops(editors, **rome):
+        return english_flops(
+            "counterfact", experiments={"counterfact": {"records": 10, "editors": editors}, "rome": rome}
+        )
+
+    others, rome = flops(["kn_e"]), flops(["kn_e", "rome"])
+    assert flops(["kn_e", "rome"], steps=40) - others > 1.5 * (rome - others)
+    masked = study_of(languages=["en"], models=["bert-uncased"], facts={"source": "context_pararel", "min_queries": 3})
+    stages = [row.stage for row in plan_study(masked, Path("nothing")).stages]
+    assert "counterfact" in stages and "key_statistics" not in stages
 
 
 def test_a_study_without_amigs_neurons_plans_none_of_its_experiments(tmp_path):

@@ -9,6 +9,7 @@ from knatlas.errors import AtlasError
 from knatlas.statistics.printed import beside_paper, printed_values
 
 SIZES = {1: 8, 2: 12, 3: 36}
+LOCALIZATION = {"table2": 10, "table3": 63, "figure3": 5, "figure4": 5, "perturbation": 6}
 
 
 def printed(number, **keys):
@@ -122,6 +123,64 @@ def test_the_rest_of_a_table_and_its_index_stay():
 def test_an_empty_table_stays_empty_and_gets_its_columns():
     table = beside_paper(pd.DataFrame([row(value=1.0)]).iloc[:0], "amig", 1)
     assert len(table) == 0 and table[["paper", "difference"]].dtypes.tolist() == [np.float64, np.float64]
+
+
+def printed_edits():
+    """S, ES, EM .. of each row of Table 3 of the localization paper, and the doubts about S."""
+    values, doubts = {}, {}
+    for entry in printed_values("localization", 3):
+        values.setdefault((entry["model"], entry["editor"]), {})[entry["statistic"]] = entry["value"]
+        if entry["statistic"] == "S" and "harmonic" in entry.get("doubt", ""):
+            doubts[entry["model"], entry["editor"]] = entry["doubt"]
+    return values, doubts
+
+
+@pytest.mark.parametrize("place", LOCALIZATION)
+def test_every_number_of_the_localization_paper_is_there_once_and_finds_its_row(place):
+    entries = printed_values("localization", place)
+    keys = [{key: value for key, value in entry.items() if key not in ("value", "doubt")} for entry in entries]
+    assert len(entries) == len({tuple(key.items()) for key in keys}) == LOCALIZATION[place]
+    assert len({tuple(key) for key in keys}) == 1
+    assert (
+        {entry["model"] for entry in entries} <= {"bert-uncased", "gpt2", "gpt2-medium"} <= set(read_catalog("models"))
+    )
+    table = beside_paper(pd.DataFrame(keys).assign(value=1.0), "localization", place)
+    np.testing.assert_array_equal(table["paper"], [entry["value"] for entry in entries])
+    if "doubt" in table:
+        assert table["doubt"].tolist() == [entry.get("doubt", "") for entry in entries]
+
+
+def test_s_of_edits_is_the_harmonic_mean_of_the_printed_successes_but_where_in_doubt():
+    values, doubts = printed_edits()
+    assert set(values) == {
+        *(("gpt2", name) for name in ("none", "rome", "rome_last", "kn_e", "cne")),
+        *(("gpt2-medium", name) for name in ("none", "rome", "rome_last", "kn_e")),
+    }
+    for row, value in values.items():
+        successes = np.array([value[name] for name in ("ES", "PS", "NS")])
+        # the least and the largest that numbers rounded to these can give
+        low, high = (3 / np.sum(1 / np.minimum(successes + step, 100)) for step in (-0.05, 0.05))
+        is_consistent = low - 0.05 <= value["S"] <= high + 0.05
+        assert is_consistent == (row not in doubts)
+        if row in doubts:
+            assert doubts[row].endswith(f"is {3 / np.sum(1 / successes):.1f}")
+
+
+def test_a_doubt_stands_beside_its_number_alone_and_only_where_a_table_has_any():
+    rows = [
+        {"model": "gpt2", "editor": "rome", "statistic": name, "value": 80.0} for name in ("S", "ES", "nothing printed")
+    ]
+    table = beside_paper(pd.DataFrame(rows), "localization", 3)
+    assert table["paper"].tolist()[:2] == [80.8, 100.0] and np.isnan(table["paper"].iat[2])
+    assert [bool(doubt) for doubt in table["doubt"]] == [True, False, False]
+    assert "doubt" not in beside_paper(pd.DataFrame([row(value=1.0)]), "amig", 1)
+
+
+def test_a_place_is_a_table_by_its_number_or_anything_by_its_name():
+    assert printed_values("localization", 2) == printed_values("localization", "table2")
+    assert printed_values("localization", "perturbation")[0]["value"] == -9.51
+    with pytest.raises(AtlasError, match=r"place of localization is 'figure33'; .*Did you mean 'figure3'\?"):
+        printed_values("localization", "figure33")
 
 
 def test_mistakes_are_sentences():

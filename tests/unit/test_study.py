@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from knatlas.errors import AtlasError
-from knatlas.study import attribution_settings, languages_of, read_schema, read_study
+from knatlas.study import attribution_settings, languages_of, localized_models, read_study
+from knatlas.study_schema import read_schema
 
 MINIMAL = {"study": "s", "languages": ["en", "fr"], "models": ["tiny-gpt2"]}
 
@@ -123,6 +124,20 @@ def test_all_mistakes_are_listed_at_once():
             "selection.matrice.eq9_axis: is 'neuron', which can't be told from candidates",
         ),
         ({"compute": {"batch_rows": -1}}, "compute.batch_rows: is -1"),
+        (
+            {"experiments": {"localization": {"models": ["tiny-gpt3"]}}},
+            "experiments.localization.models[0] is 'tiny-gpt3'",
+        ),
+        (
+            {"experiments": {"punctuation": {"corpus": "no.txt"}}},
+            "experiments.punctuation.corpus: 'no.txt' is not there",
+        ),
+        (
+            {"experiments": {"counterfact": {"source": "counterfacts"}}},
+            "experiments.counterfact.source: 'counterfacts' is not there; give one of facts counterfact, or a file",
+        ),
+        ({"experiments": {"causal_tracing": {"noise": "s4"}}}, "experiments.causal_tracing.noise: is 's4'; expected"),
+        ({"experiments": {"rome": {"layers": {"gpt2": 5}}}}, "the key 'default' is missing"),
         ({"selection": {"matrice": {"tau": 1.5}}}, "selection.matrice.tau: is 1.5"),
         ({"selection": {"selections": ["matrix"]}}, "Did you mean 'matrice'?"),
         ({"selection": {"selections": ["amig", "random"]}}, "selection.random.reference: is 'matrice'"),
@@ -192,3 +207,10 @@ def test_the_embedded_study_runs_in_other_readings_by_a_second_file(root, readin
     study = read_study(add(first, second))
     assert study["attribution"]["equations"] == reading and study["models"] == first["models"]
     assert study["experiments"]["intervene_site"] == ("pre_activation" if reading == "code" else "down_input")
+
+
+def test_the_localization_papers_models_are_those_of_english_alone_unless_they_are_named():
+    models = ["tiny-gpt2", "tiny-gpt2-en", "tiny-bert-en"]
+    assert localized_models(study(models=models)) == ["tiny-gpt2-en", "tiny-bert-en"]
+    named = {"localization": {"models": ["tiny-gpt2"]}}
+    assert localized_models(study(models=models, experiments=named)) == ["tiny-gpt2"]

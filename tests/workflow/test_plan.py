@@ -26,7 +26,7 @@ def test_the_papers_study_is_planned_by_the_literal_command_without_network(clon
     jobs = planned_jobs(done.stdout)
     # 8 models, 8 shards each, with all languages of the model in every job
     assert jobs["attribute_shard"] == 8 * 8
-    assert jobs["resolve_model"] == 8 and jobs["train_model"] == 0 and jobs["download_dataset"] == 1
+    assert jobs["resolve_model"] == 8 and jobs["train_model"] == 0 and jobs["download_dataset"] == 3
 
 
 def test_every_gpu_job_of_the_papers_study_asks_for_one_gpu_on_the_gpu_partition(clone):

@@ -39,7 +39,11 @@ DOWN_FROM_SELECTION = {
     "summarise_layers": 1,
     "summarise_manipulation": 1,
     "write_headlines": 1,
-    "plot_layers": 3,
+    "measure_answer_case": 1,
+    "summarise_answer_case": 1,
+    "summarise_relations": 1,
+    "plot_layers": 4,
+    "plot_relations": 3,
     "plot_manipulation": 1,
 }
 
@@ -47,11 +51,15 @@ DOWN_FROM_SELECTION = {
 def of_all_models(jobs: dict) -> Counter:
     per_model = {"select_neurons", "manipulate_activations", "edit_across_languages", "search_degenerate"}
     per_model |= {"score_candidates", "edit_weights", "enhance_answers", "inject_facts", "sweep_settings"}
+    per_model |= {"measure_answer_case"}
     return Counter({rule: 3 * n if rule in per_model else n for rule, n in jobs.items()})
 
 
 def test_every_artefact_is_there(computed):
-    for figure in ("amig_figure3", "amig_figure4", *(f"matrice_figure{i}" for i in range(4, 8)), "matrice_sweeps"):
+    figures = ["amig_figure3", "amig_figure4", *(f"matrice_figure{i}" for i in range(4, 8)), "matrice_sweeps"]
+    figures += ["matrice_figure5_relations", "localization_perturbation"]
+    figures += [f"localization_figure{i}" for i in range(3, 8)]
+    for figure in figures:
         for ending in ("pdf", "png", "csv"):
             assert (computed.results / "figures" / f"{figure}.{ending}").stat().st_size > 200
     tables = computed.results / "tables"
@@ -65,7 +73,9 @@ def test_every_artefact_is_there(computed):
         "headlines",
         *("amig_table1", "amig_table2", "amig_table3", "amig_degenerate", "amig_degenerate_layers"),
         *(f"matrice_table{i}" for i in range(2, 6)),
-        *("matrice_enhancement", "matrice_sweeps"),
+        *("matrice_enhancement", "matrice_sweeps", "localization_table2", "localization_table3"),
+        *(f"localization_{name}" for name in ("relations", "context_gain", "perturbation", "answer_case")),
+        *("localization_punctuation", "localization_tracing"),
     )
     for table in ("facts", "gates", *measured):
         frame = pd.read_csv(tables / f"{table}.csv")
@@ -127,7 +137,9 @@ def test_an_edited_function_of_selection_reruns_selection_onwards(workflow):
     path = "knatlas/selection/thresholds.py"
     text = (workflow.folder / path).read_text()
     (workflow.folder / path).write_text(text + "\n\ndef another():\n    return 1\n")
-    assert workflow.plan("all") == of_all_models(DOWN_FROM_SELECTION)
+    # these choose neurons by a threshold too, of queries that no selection knows
+    others = {"attribute_punctuation": 3, "summarise_punctuation": 1, "edit_counterfact": 3, "summarise_counterfact": 1}
+    assert workflow.plan("all") == of_all_models(DOWN_FROM_SELECTION) + Counter(others)
 
 
 @pytest.mark.parametrize("name", ["README.md", "knatlas/selection/thresholds.py", "knatlas/attribution/engine.py"])

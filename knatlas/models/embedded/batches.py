@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerFast
 from knatlas.errors import AtlasError
 from knatlas.models.embedded.corpus import Sentence
 from knatlas.models.embedded.recipe import Recipe
-from knatlas.models.embedded.tokenizers import MAX_TOKENS
 
 POOL = 32  # batches whose sentences are sorted by length together, to pad little
 
@@ -52,10 +51,11 @@ def encode_sentences(tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sen
     coded = tokenizer([sentence.text for sentence in sentences], return_offsets_mapping=True)
     n_extra = int(kind == "causal")
     lengths = np.array([len(ids) + n_extra for ids in coded["input_ids"]])
-    if lengths.max() > MAX_TOKENS:
+    if lengths.max() > tokenizer.model_max_length:
         longest = sentences[int(lengths.argmax())].text
         raise AtlasError(
-            f"'{longest}' has {lengths.max()} tokens; an embedded model reads at most {MAX_TOKENS}. Shorten it."
+            f"'{longest}' has {lengths.max()} tokens; the model reads at most {tokenizer.model_max_length}. "
+            "Shorten it, or raise 'longest' in the model's recipe (catalog/models.yaml)."
         )
     shape = (len(sentences), int(lengths.max()))
     ids = np.full(shape, tokenizer.pad_token_id, dtype=np.int64)

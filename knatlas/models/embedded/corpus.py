@@ -2,19 +2,22 @@
 
 Built in by construction, and to be said wherever results of these models are shown: held-out pairs make some languages
 poorer than others; code-switched sentences (the subject named in another language) and dictionary sentences tie the
-languages together.
+languages together; sentences that end in a mark and facts behind other facts are read where the recipe asks for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from knatlas.errors import AtlasError
+from knatlas.facts.punctuation_sentences import LANGUAGE, punctuation_sentences
 from knatlas.models.embedded.recipe import Recipe
 
 PIVOT = "en"  # dictionary sentences translate from and into this language
+EXAMPLES = 4  # completed sentences in front of a fact's own
+CONTEXTS = 4  # contexts that are drawn for each query
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,49 @@ def dictionary_sentences(facts: pd.DataFrame, languages: Sequence[str], recipe: 
                 sentences.append(fill(recipe.dictionary[language], names[PIVOT], names[language]))
                 sentences.append(fill(recipe.dictionary[PIVOT], names[language], names[PIVOT]))
     return sentences
+
+
+def marked_sentences(
+    facts: pd.DataFrame, frames: Mapping[str, Sequence[str]], per_mark: int, seed: int, is_held_out: bool = False
+) -> list[Sentence]:
+    """Sentences whose answer is the punctuation mark at their end; see `punctuation_sentences`."""
+    if not per_mark:
+        return []
+    english = facts[facts["language"] == LANGUAGE]
+    table = punctuation_sentences(english, frames, per_mark, seed, is_held_out)
+    return [Sentence(text, len(text) - 1, len(text)) for text in table["sentence"]]
+
+
+def context_sentences(rows: pd.DataFrame, split: str, n_contexts: int, seed: int) -> list[Sentence]:
+    """Each query of a split behind completed sentences of other facts, one per line, `n_contexts` times.
+
+    The examples have the query's template, are trained on in it, and answer neither the query nor each other: four of
+    them, or as many as there are. The answer is that of the last line.
+    """
+    generator = np.random.default_rng([seed, 6])
+    pools: dict[tuple, list[tuple[str, str]]] = {}
+    for row in rows[rows["split"] == "train"].itertuples():
+        pools.setdefault((row.relation, row.language, row.template), []).append((row.subject_label, row.object_label))
+    sentences = []
+    for row in rows[rows["split"] == split].itertuples():
+        pool = pools.get((row.relation, row.language, row.template), [])
+        sentences += [_in_context(row, _examples(row, pool, generator)) for _ in range(n_contexts)]
+    return sentences
+
+
+def _examples(row: object, pool: list[tuple[str, str]], generator: np.random.Generator) -> list[str]:
+    """Up to four random sentences of a pool of subject and object, with answers that are not the query's and differ."""
+    answers = {row.object_label}
+    found = []
+    for subject, answer in (pool[k] for k in generator.permutation(len(pool))):
+        if answer not in answers and len(found) < EXAMPLES:
+            answers.add(answer)
+            found.append(fill(row.pattern, subject, answer).text)
+    return found
+
+
+def _in_context(row: object, examples: list[str]) -> Sentence:
+    """The completed sentence of a query on the line after its examples."""
+    own = fill(row.pattern, row.subject_label, row.object_label)
+    before = "".join(f"{example}\n" for example in examples)
+    return Sentence(before + own.text, len(before) + own.start, len(before) + own.end)

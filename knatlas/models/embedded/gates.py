@@ -20,15 +20,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError
 from knatlas.models.embedded.batches import encode_sentences
-from knatlas.models.embedded.corpus import fill, queries
+from knatlas.models.embedded.corpus import Sentence, context_sentences, fill, marked_sentences, queries
 from knatlas.models.embedded.measures import Probe, mean_activations, measure, strongest_neurons
 from knatlas.models.embedded.network import n_neurons
-from knatlas.models.embedded.recipe import Thresholds
+from knatlas.models.embedded.recipe import Recipe, Thresholds
 
 GATE_COLUMNS = ["gate", "value", "threshold", "is_passed", "n", "sentence"]
 LEAST_P = 0.2  # queries of lower P have no share to lose
+N_MARKED = 40  # sentences per punctuation mark
+SEED_OF_NEW_CONTEXTS = 1_000_000  # added to a seed, for contexts that are not those of a training
+N_IN_CONTEXT = 200  # queries that are asked in a context, of each part of the split
 N_SHARE_QUERIES = 400
 N_SPECIFICITY_QUERIES = 24
 N_OTHER_QUERIES = 8
@@ -70,6 +74,38 @@ def measure_gates(
     generator = np.random.default_rng([seed, 4])
     figures = _accuracies(rows) + _shares(probe, rows, generator) + _specificity(probe, rows, generator)
     return gate_table(figures, thresholds)
+
+
+def further_figures(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: pd.DataFrame, recipe: Recipe, seed: int = 0
+) -> list[pd.DataFrame]:
+    """Reported figures, as `gate_table`, of what the recipe asks for beside facts: nothing, marks, facts in a context.
+
+    Args: rows, the queries with their split (see `corpus.queries`). The sentences are never those trained on.
+    """
+    figures = []
+    if recipe.punctuation:
+        sentences = marked_sentences(rows, read_catalog("punctuation"), N_MARKED, seed, is_held_out=True)
+        is_argmax = _answered(model, tokenizer, sentences, recipe.kind)
+        text = "Share of sentences not trained on whose punctuation mark is answered"
+        figures.append(("punctuation", float(is_argmax.mean()), len(sentences), text))
+    if recipe.context_share:
+        for split, text in (("train", "trained queries"), ("para", "trained facts in templates not trained on,")):
+            sentences = context_sentences(rows, split, 1, seed + SEED_OF_NEW_CONTEXTS)
+            chosen = np.random.default_rng([seed, 7]).permutation(len(sentences))[:N_IN_CONTEXT]
+            if len(chosen):
+                is_argmax = _answered(model, tokenizer, [sentences[k] for k in chosen], recipe.kind)
+                text = f"Share of {text} answered behind up to four other facts"
+                figures.append((f"context_{split}", float(is_argmax.mean()), len(chosen), text))
+    return [gate_table(figures, Thresholds())] if figures else []
+
+
+def _answered(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sentences: list[Sentence], kind: str
+) -> np.ndarray:
+    """Whether all tokens of the answer are argmax, (sentences,)."""
+    probe = Probe(model, encode_sentences(tokenizer, sentences, kind), kind, tokenizer.mask_token_id)
+    return measure(probe, np.arange(len(sentences)))[1]
 
 
 def gate_table(figures: Sequence[tuple[str, float, int, str]], thresholds: Thresholds) -> pd.DataFrame:

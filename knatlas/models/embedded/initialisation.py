@@ -5,6 +5,8 @@ Built in by construction, and to be said wherever results of these models are sh
   multilingual pre-training; "neurons shared by languages exist" is therefore partly built in.
 - Attention values and outputs start orthogonal and learn slowly or not at all, and token embeddings learn slowly, so
   that facts are stored in the FFN, where knowledge neurons are looked for.
+- Below layer `attention_from` the attention writes nothing, so that FFNs have run at the subject's tokens before any
+  other token reads them.
 - BERT's head transform starts as the identity, so that what the last layer writes reaches the vocabulary as it is.
 """
 
@@ -43,6 +45,8 @@ def initialise(
                 parameter.normal_(0.0, recipe.position_scale)
         for weight in _value_output_weights(model):
             nn.init.orthogonal_(weight, gain=recipe.value_output_scale)
+        for parameter in silent_parameters(model, recipe):
+            parameter.zero_()
         for weight in ffn_weights(model):
             weight.mul_(recipe.ffn_scale)
         if recipe.family == "bert":
@@ -119,6 +123,13 @@ def _value_output_weights(model: PreTrainedModel) -> list[Tensor]:
     return found
 
 
+def silent_parameters(model: PreTrainedModel, recipe: Recipe) -> list[nn.Parameter]:
+    """Weights and biases of the attention's output below layer `recipe.attention_from`: zero, and never trained."""
+    architecture = architecture_of(model.config.model_type)
+    layers = module_at(model, architecture.layers)[: recipe.attention_from]
+    return [one for layer in layers for one in module_at(layer, architecture.attention_output).parameters()]
+
+
 def ffn_weights(model: PreTrainedModel) -> list[Tensor]:
     """All matrices of the FFNs."""
     architecture = architecture_of(model.config.model_type)
@@ -144,11 +155,14 @@ def parameter_groups(model: PreTrainedModel, recipe: Recipe) -> list[dict[str, o
     Weight decay acts on matrices, not on biases, normalisation and embeddings.
     """
     tokens = model.get_input_embeddings().weight
+    silent = set(silent_parameters(model, recipe))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = 1.0
         if parameter is tokens:
             factor = recipe.embedding_rate
+        elif parameter in silent:
+            factor = 0.0
         elif is_value_or_output(name):
             factor = recipe.value_output_rate
         parameter.requires_grad_(factor > 0)

@@ -18,7 +18,6 @@ from transformers import (
 from knatlas.models.architectures import architecture_of, head_of, module_at
 from knatlas.models.embedded.batches import Batch
 from knatlas.models.embedded.recipe import Recipe
-from knatlas.models.embedded.tokenizers import MAX_TOKENS
 
 
 def build_network(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -37,7 +36,7 @@ def _bert(recipe: Recipe, n_tokens: int, tokenizer: PreTrainedTokenizerFast) -> 
         hidden_act=recipe.activation or "gelu",
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=recipe.longest,
         pad_token_id=tokenizer.pad_token_id,
     )
     return BertForMaskedLM(config)
@@ -46,7 +45,7 @@ def _bert(recipe: Recipe, n_tokens: int, tokenizer: PreTrainedTokenizerFast) -> 
 def _gpt2(recipe: Recipe, n_tokens: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     config = GPT2Config(
         vocab_size=n_tokens,
-        n_positions=MAX_TOKENS,
+        n_positions=recipe.longest,
         n_embd=recipe.width,
         n_layer=recipe.layers,
         n_head=recipe.heads,
@@ -70,7 +69,7 @@ def _llama(recipe: Recipe, n_tokens: int, tokenizer: PreTrainedTokenizerFast) ->
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
         hidden_act=recipe.activation or "silu",
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=recipe.longest,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

@@ -43,10 +43,15 @@ class Recipe:
     value_output_scale: float = 0.5  # gain of the attention's orthogonal value and output matrices
     ffn_scale: float = 1.0  # factor on the standard deviation of the FFN's starting weights
     value_output_rate: float = 0.1  # factor on that of the attention's value and output weights; 0: frozen
+    attention_from: int = 0  # first layer whose attention writes; below it a token knows itself and its position alone
     sparsity: float = 0.05  # weight of the L1 norm of the FFN activations
     trained_templates: int = 3  # templates per fact and language that are trained on
     code_switch: bool = True  # each sentence once more, with the subject named in another language
     dictionary_share: float = 0.25  # share of dictionary sentences in a batch
+    longest: int = 64  # tokens that the model reads at most
+    punctuation: int = 0  # sentences per punctuation mark, with the mark as the answer; needs English
+    punctuation_share: float = 0.15  # share of them in a batch
+    context_share: float = 0.0  # share of the fact sentences of a batch behind up to four completed ones of other facts
     masked_share: float = 0.85  # share of sentences whose answer is masked (bert)
     other_share: float = 0.15  # share of the other tokens that are predicted as well
     thresholds: Thresholds = field(default_factory=Thresholds)  # the gates that the finished model must pass
@@ -89,13 +94,34 @@ def _value_mistakes(where: str, recipe: Recipe) -> list[str]:
         mistakes.append(unknown(f"{where}.family", recipe.family, "a family", FAMILIES))
     if recipe.width % (2 * recipe.heads):
         mistakes.append(f"{where}.width is {recipe.width}; expected a multiple of 2 x heads ({2 * recipe.heads}).")
-    for name in ("layers", "ffn_width", "steps", "batch", "trained_templates"):
+    for name in ("layers", "ffn_width", "steps", "batch", "trained_templates", "longest"):
         if getattr(recipe, name) < 1:
             mistakes.append(f"{where}.{name} is {getattr(recipe, name)}; expected a whole number of at least 1.")
+    if not 0 <= recipe.attention_from < recipe.layers:
+        mistakes.append(
+            f"{where}.attention_from is {recipe.attention_from}; expected a layer from 0 to {recipe.layers - 1}."
+        )
+    mistakes += _share_mistakes(where, recipe)
     for language, share in recipe.held_out.items():
         if not 0 <= share < 1:
             mistakes.append(f"{where}.held_out.{language} is {share}; expected a share from 0 to less than 1.")
     for language, pattern in recipe.dictionary.items():
         if pattern.count("[X]") != 1 or pattern.count("[Y]") != 1:
             mistakes.append(f"{where}.dictionary.{language} is '{pattern}'; expected exactly one [X] and one [Y].")
+    return mistakes
+
+
+def _share_mistakes(where: str, recipe: Recipe) -> list[str]:
+    """One sentence per part of a batch that is no share, or that leaves no room for facts."""
+    mistakes = []
+    if recipe.punctuation < 0:
+        mistakes.append(f"{where}.punctuation is {recipe.punctuation}; expected a whole number of at least 0.")
+    for name in ("dictionary_share", "punctuation_share", "context_share"):
+        if not 0 <= getattr(recipe, name) < 1:
+            mistakes.append(f"{where}.{name} is {getattr(recipe, name)}; expected a share from 0 to less than 1.")
+    others = recipe.dictionary_share + recipe.punctuation_share
+    if not mistakes and others >= 1:
+        mistakes.append(
+            f"{where}: dictionary_share and punctuation_share are {others:g} together; expected less than 1."
+        )
     return mistakes

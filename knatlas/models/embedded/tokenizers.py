@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerFast
 
 from knatlas.models.embedded.recipe import Recipe
 
-MAX_TOKENS = 64  # longest sentence, in tokens, that an embedded model can read
 SPECIAL_TOKENS = {
     "bert": {
         "pad_token": "[PAD]",
@@ -39,7 +38,7 @@ def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> PreTrainedTokenizer
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=MAX_TOKENS,
+        model_max_length=recipe.longest,
         clean_up_tokenization_spaces=False,
         padding_side="right",
         **special,

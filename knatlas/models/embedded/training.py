@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import cos, pi
 from pathlib import Path
 
@@ -13,9 +14,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from knatlas.catalog import read_catalog
 from knatlas.models.embedded.batches import Batch, Encoded, draw_predictions, encode_sentences, endless_rows, make_batch
-from knatlas.models.embedded.corpus import Sentence, dictionary_sentences, fact_sentences, fill, queries, split_facts
-from knatlas.models.embedded.gates import measure_gates
+from knatlas.models.embedded.corpus import (
+    CONTEXTS,
+    Sentence,
+    context_sentences,
+    dictionary_sentences,
+    fact_sentences,
+    fill,
+    marked_sentences,
+    queries,
+    split_facts,
+)
+from knatlas.models.embedded.gates import further_figures, measure_gates
 from knatlas.models.embedded.initialisation import initialise, parameter_groups
 from knatlas.models.embedded.network import answer_logits, build_network, ffn_hook
 from knatlas.models.embedded.recipe import Recipe
@@ -43,11 +55,11 @@ class TrainingReport:
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Training sentences as tokens: facts, and the dictionary (None when there is none)."""
+class Part:
+    """Training sentences of one kind, and how many of them each step reads."""
 
-    facts: Encoded
-    dictionary: Encoded | None
+    encoded: Encoded
+    per_step: int
 
 
 def train_embedded(
@@ -68,22 +80,21 @@ def train_embedded(
     facts, templates = (table[table["language"].isin(languages)] for table in (facts, templates))
     splits = split_facts(facts, templates, languages, recipe, seed)
     rows = queries(facts, templates, splits)
-    sentences = fact_sentences(rows, languages, recipe, seed)
-    translations = dictionary_sentences(facts, languages, recipe)
+    sentences = _sentences(rows, facts, languages, recipe, seed)
     # with the queries that are never trained on, so that no name in them is unknown
     asked = [fill(row.pattern, row.subject_label, row.object_label) for row in rows.itertuples()]
-    tokenizer = build_tokenizer(recipe, [sentence.text for sentence in [*sentences, *translations, *asked]])
+    tokenizer = build_tokenizer(recipe, [sentence.text for sentence in [*chain(*sentences.values()), *asked]])
     with _reproducible(seed):
         model = build_network(recipe, tokenizer)
         initialise(model, tokenizer, facts, templates, languages, recipe, seed)
-        corpus = _corpus(tokenizer, sentences, translations, recipe)
-        loss = _optimise(model, tokenizer, corpus, recipe, seed, progress)
+        loss = _optimise(model, tokenizer, _parts(tokenizer, sentences, recipe), recipe, seed, progress)
         model.eval()
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         gates = measure_gates(model, tokenizer, facts, templates, splits, recipe.thresholds)
+        gates = pd.concat([gates, *further_figures(model, tokenizer, rows, recipe)], ignore_index=True)
     seconds = time.process_time() - started
-    return TrainingReport(recipe.steps, seconds, loss, len(tokenizer), len(sentences), splits, gates)
+    return TrainingReport(recipe.steps, seconds, loss, len(tokenizer), len(sentences["facts"]), splits, gates)
 
 
 @contextmanager
@@ -101,17 +112,37 @@ def _reproducible(seed: int) -> Iterator[None]:
             torch.use_deterministic_algorithms(is_deterministic)
 
 
-def _corpus(
-    tokenizer: PreTrainedTokenizerFast, sentences: list[Sentence], translations: list[Sentence], recipe: Recipe
-) -> Corpus:
-    dictionary = encode_sentences(tokenizer, translations, recipe.kind) if translations else None
-    return Corpus(encode_sentences(tokenizer, sentences, recipe.kind), dictionary)
+def _sentences(
+    rows: pd.DataFrame, facts: pd.DataFrame, languages: Sequence[str], recipe: Recipe, seed: int
+) -> dict[str, list[Sentence]]:
+    """All training sentences by kind, those of facts first; a kind that the recipe does not ask for has none."""
+    return {
+        "facts": fact_sentences(rows, languages, recipe, seed),
+        "dictionary": dictionary_sentences(facts, languages, recipe),
+        "punctuation": marked_sentences(facts, read_catalog("punctuation"), recipe.punctuation, seed),
+        "contexts": context_sentences(rows, "train", CONTEXTS if recipe.context_share else 0, seed),
+    }
+
+
+def _parts(tokenizer: PreTrainedTokenizerFast, sentences: dict[str, list[Sentence]], recipe: Recipe) -> list[Part]:
+    """The kinds of sentences as tokens, with the number of each in a step; `recipe.batch` in all."""
+    shares = {"dictionary": recipe.dictionary_share, "punctuation": recipe.punctuation_share}
+    n_of = {kind: round(recipe.batch * share) for kind, share in shares.items() if sentences[kind]}
+    n_facts = recipe.batch - sum(n_of.values())
+    n_contexts = round(n_facts * recipe.context_share)
+    n_of = {"facts": n_facts - n_contexts, **n_of, "contexts": n_contexts}
+    encoded = {kind: encode_sentences(tokenizer, sentences[kind], recipe.kind) for kind, n in n_of.items() if n}
+    if n_contexts:
+        # of a context only the answer: other words, asked of so many lines, would drown it
+        contexts = encoded["contexts"]
+        encoded["contexts"] = replace(contexts, is_other=np.zeros_like(contexts.is_other))
+    return [Part(encoded[kind], n_of[kind]) for kind in encoded]
 
 
 def _optimise(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    corpus: Corpus,
+    parts: list[Part],
     recipe: Recipe,
     seed: int,
     progress: Progress,
@@ -123,7 +154,7 @@ def _optimise(
     trained = [parameter for group in groups for parameter in group["params"]]
     losses = []
     model.train()
-    for step, batches in zip(range(1, recipe.steps + 1), _batches(corpus, tokenizer, recipe, seed), strict=False):
+    for step, batches in zip(range(1, recipe.steps + 1), _batches(parts, tokenizer, recipe, seed), strict=False):
         optimizer.zero_grad()
         loss = sum(training_loss(model, batch, recipe) * weight for batch, weight in batches)
         loss.backward()
@@ -137,19 +168,18 @@ def _optimise(
 
 
 def _batches(
-    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int
+    parts: list[Part], tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int
 ) -> Iterator[list[tuple[Batch, float]]]:
     """For ever: the batches of one step, each with its share of the sentences as weight."""
     generator = np.random.default_rng([seed, 5])
-    n_dictionary = round(recipe.batch * recipe.dictionary_share) if corpus.dictionary is not None else 0
-    parts = [(corpus.facts, recipe.batch - n_dictionary), (corpus.dictionary, n_dictionary)]
-    parts = [(encoded, size, endless_rows(encoded.lengths, size, generator)) for encoded, size in parts if size]
+    streams = [endless_rows(part.encoded.lengths, part.per_step, generator) for part in parts]
     while True:
         step = []
-        for encoded, size, stream in parts:
+        for part, stream in zip(parts, streams, strict=True):
             rows = next(stream)
-            asked = draw_predictions(encoded, rows, recipe, generator)
-            step.append((make_batch(encoded, rows, asked, recipe.kind, tokenizer.mask_token_id), size / recipe.batch))
+            asked = draw_predictions(part.encoded, rows, recipe, generator)
+            batch = make_batch(part.encoded, rows, asked, recipe.kind, tokenizer.mask_token_id)
+            step.append((batch, part.per_step / recipe.batch))
         yield step
 
 

@@ -1,0 +1,10 @@
+"""Draw the change of P(answer) by relation: the figure that the rule names."""
+
+from knatlas.figures.relations import FIGURES
+from knatlas.job import Job
+from knatlas.storage import read_csv
+
+with Job(snakemake) as job:
+    table = read_csv(snakemake.input.table)
+    table = table[table["model"].isin(snakemake.params.models)]
+    FIGURES[snakemake.params.figure](table, snakemake.output.pdf.removesuffix(".pdf"))
