@@ -13,6 +13,7 @@ from knatlas.errors import AtlasError, unknown
 from knatlas.selection.needs import NORMALISED, SEARCHED, methods_of
 from knatlas.study_schema import read_schema, schema_mistakes, with_defaults
 
+ENGLISH = "en"  # the language of the localization paper's experiments
 # keys of experiments that name a file, and the words that stand for none or for one that a rule downloads
 SOURCES = {
     "punctuation.corpus": (None,),
@@ -50,9 +51,12 @@ def languages_of(study: Mapping, model: str) -> list[str]:
 
 
 def localized_models(study: Mapping) -> list[str]:
-    """Models on which the localization paper's experiments run: those it names, else those of English alone."""
+    """Models of the localization paper's experiments: those named, all studied in English, or in English alone."""
     named = study["experiments"]["localization"]["models"]
-    return [name for name in study["models"] if languages_of(study, name) == ["en"]] if named is None else list(named)
+    if isinstance(named, list):
+        return list(named)
+    languages = {name: languages_of(study, name) for name in study["models"]}
+    return [name for name, known in languages.items() if known == [ENGLISH] or (named == "all" and ENGLISH in known)]
 
 
 def attribution_settings(study: Mapping) -> dict:
@@ -138,11 +142,12 @@ def _selection_mistakes(study: dict) -> Iterator[str]:
 
 def _localization_mistakes(study: dict, root: Path) -> Iterator[str]:
     experiments = study["experiments"]
-    for i, model in enumerate(experiments["localization"]["models"] or []):
+    named = experiments["localization"]["models"]
+    for i, model in enumerate(named if isinstance(named, list) else []):
         where = f"experiments.localization.models[{i}]"
         if model not in study["models"]:
             yield unknown(where, model, "a model of the study", study["models"])
-        elif model in all_models(study) and "en" not in languages_of(study, model):
+        elif model in all_models(study) and ENGLISH not in languages_of(study, model):
             yield f"{where}: '{model}' is not studied in English (en), in which these experiments are"
     for key, words in SOURCES.items():
         *parents, name = key.split(".")

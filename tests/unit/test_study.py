@@ -214,3 +214,6 @@ def test_the_localization_papers_models_are_those_of_english_alone_unless_they_a
     assert localized_models(study(models=models)) == ["tiny-gpt2-en", "tiny-bert-en"]
     named = {"localization": {"models": ["tiny-gpt2"]}}
     assert localized_models(study(models=models, experiments=named)) == ["tiny-gpt2"]
+    assert localized_models(study(models=models, experiments={"localization": {"models": "all"}})) == models
+    without = study(models=["tiny-gpt2"], languages=["fr", "ko"], experiments={"localization": {"models": "all"}})
+    assert localized_models(without) == []
