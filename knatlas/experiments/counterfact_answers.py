@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from knatlas.errors import AtlasError
 from knatlas.facts.counterfact import CounterfactRecord
 from knatlas.interventions.editing import prompt_of
-from knatlas.models.answers import padded
+from knatlas.models.answers import token_log_probabilities
 from knatlas.models.encoding import EncodedQuery, encode_prompt
 from knatlas.models.language_model import LanguageModel
 
@@ -57,7 +56,7 @@ def mean_nll(lm: LanguageModel, queries: Sequence[EncodedQuery], batch_rows: int
     """
     found = np.zeros(len(queries))
     for batch in _batches(queries, batch_rows):
-        per_row = _log_probabilities(lm, [queries[numbers[0]] for numbers in batch])
+        per_row = token_log_probabilities(lm, [queries[numbers[0]] for numbers in batch])
         pairs = [(number, row) for row, numbers in enumerate(batch) for number in numbers]
         targets = [torch.tensor(queries[number].targets, device=lm.device)[:, None] for number, _ in pairs]
         chosen = [per_row[row].gather(1, of) for (_, row), of in zip(pairs, targets, strict=True)]
@@ -74,17 +73,3 @@ def _batches(queries: Sequence[EncodedQuery], batch_rows: int) -> Iterator[list[
     ordered = [rows[key] for key in sorted(rows)]
     for start in range(0, len(ordered), batch_rows):
         yield ordered[start : start + batch_rows]
-
-
-def _log_probabilities(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> list[Tensor]:
-    """Per query (positions, vocabulary), from one padded forward pass."""
-    ids, attention = padded([query.input_ids for query in queries], lm.device)
-    if lm.kind == "causal":
-        # no token sees the padding on its right, and a window of masked padding alone would have no softmax
-        attention = torch.ones_like(attention)
-    hidden = lm.hidden_states(ids, attention)  # (rows, tokens, hidden)
-    row = torch.tensor([r for r, query in enumerate(queries) for _ in query.positions], device=lm.device)
-    position = torch.tensor([p for query in queries for p in query.positions], device=lm.device)
-    logits = lm.head(hidden[row, position])
-    precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    return list(logits.to(precise).log_softmax(-1).split([len(query.positions) for query in queries]))

@@ -108,12 +108,22 @@ def _ranks(
     return ranks
 
 
-@torch.no_grad()
 def token_probabilities(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> list[Tensor]:
     """The distribution over the vocabulary at each query's positions, from one padded forward pass.
 
     Returns: per query (positions, vocabulary), float32 or, in a float64 model, float64.
     """
+    return list(_logits(lm, queries).softmax(-1).split([len(query.positions) for query in queries]))
+
+
+def token_log_probabilities(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> list[Tensor]:
+    """The logarithms (nats) of `token_probabilities`, also where a probability underflows."""
+    return list(_logits(lm, queries).log_softmax(-1).split([len(query.positions) for query in queries]))
+
+
+@torch.no_grad()
+def _logits(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> Tensor:
+    """The logits (positions of all queries, vocabulary), from one padded forward pass."""
     ids, attention = padded([query.input_ids for query in queries], lm.device)
     if lm.kind == "causal":
         # no token sees the padding on its right, and a window of masked padding alone would have no softmax
@@ -122,8 +132,7 @@ def token_probabilities(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> l
     row = torch.tensor([r for r, query in enumerate(queries) for _ in query.positions], device=lm.device)
     position = torch.tensor([p for query in queries for p in query.positions], device=lm.device)
     logits = lm.head(hidden[row, position])  # the head only where it is read: a vocabulary is large
-    precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    return list(logits.to(precise).softmax(-1).split([len(query.positions) for query in queries]))
+    return logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
 
 
 def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
