@@ -12,7 +12,7 @@ from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError
 from knatlas.job import share_library
 from knatlas.provenance import catalog_digest, code_digest
-from knatlas.study import all_models, attribution_settings, languages_of, localized_models, read_study
+from knatlas.study import ENGLISH, all_models, attribution_settings, languages_of, localized_models, read_study
 
 share_library(BASE)
 try:

@@ -1,6 +1,5 @@
 # What the localization paper's experiments are run with, and which files they take.
 
-ENGLISH = "en"
 PUNCTUATION_CORPUS = config["experiments"]["punctuation"]["corpus"]
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
 
 import numpy as np
 import pandas as pd
 
 from knatlas.errors import AtlasError
 from knatlas.experiments.token_classes import token_classes
-from knatlas.facts.sampling import rank
+from knatlas.facts.sampling import in_turn
 from knatlas.interventions.restoring import KINDS
 from knatlas.interventions.tracing import AUTO, S3, Noise, Trace, TraceSettings, noise_sigma, trace, window_of
 from knatlas.models.answers import BATCH_ROWS, answer_details
@@ -124,13 +123,8 @@ def _ask(lm: LanguageModel, table: pd.DataFrame, batch_rows: int) -> tuple[pd.Da
 
 def _choose(right: pd.DataFrame, at_most: int | None, seed: int) -> pd.DataFrame:
     """At most so many facts of each language, one of each relation in turn, in an order that the seed decides."""
-    kept: list[int] = []
-    for _, of_language in right.groupby("language", sort=True):
-        ranks = of_language["fact"].map(lambda fact: rank(fact, seed)).sort_values()
-        by_relation = of_language.loc[ranks.index].groupby("relation", sort=True).groups.values()
-        in_turn = [number for number in chain(*zip_longest(*by_relation)) if number is not None]
-        kept += in_turn[:at_most]
-    return right.loc[sorted(kept)]
+    parts = [in_turn(part, seed).head(at_most or len(part)) for _, part in right.groupby("language", sort=True)]
+    return right.loc[sorted(number for part in parts for number in part.index)]
 
 
 def _pairs(asked: pd.DataFrame) -> Iterator[tuple[object, str]]:

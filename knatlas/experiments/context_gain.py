@@ -10,7 +10,7 @@ import pandas as pd
 
 from knatlas.errors import AtlasError
 from knatlas.facts.contexts import choose_examples, put_before, without_contexts
-from knatlas.facts.sampling import rank
+from knatlas.facts.sampling import first_queries
 from knatlas.models.answers import BATCH_ROWS, answer_probabilities
 from knatlas.models.encoding import EncodedQuery, encode_prompts
 from knatlas.models.language_model import LanguageModel
@@ -70,7 +70,7 @@ def measure_context_gain(
     """
     bare = without_contexts(prompts[prompts["kind"] == lm.kind]).reset_index(drop=True)
     examples = choose_examples(bare, settings.n_examples, seed)
-    asked = _asked(bare, settings, seed)
+    asked = list(first_queries(bare, settings.max_facts, settings.max_queries, seed).index)
     given = put_before(bare, examples, templates)
     tables = [table.iloc[asked].reset_index(drop=True) for table in (bare, given)]
     without, with_context = _measure(lm, tables, progress, batch_rows)
@@ -84,18 +84,6 @@ def measure_context_gain(
         is_right_with=with_context[1],
         is_too_long=np.isnan(with_context[0]),
     )[COLUMNS]
-
-
-def _asked(prompts: pd.DataFrame, settings: ContextGain, seed: int) -> list[int]:
-    """The rows that are asked: the first queries of the facts, of every relation one, then the second, and so on."""
-    facts = prompts.drop_duplicates("fact")[["fact", "relation"]]
-    facts = facts.assign(place=[rank(f"context gain:{fact}", seed) for fact in facts["fact"]]).sort_values("place")
-    facts = facts.assign(turn=facts.groupby("relation").cumcount()).sort_values(["turn", "place"])
-    is_asked = prompts["fact"].isin(facts["fact"].head(settings.max_facts or len(facts)))
-    if settings.max_queries is not None:
-        numbers = prompts.groupby(["fact", "language"])["query"].rank(method="first")
-        is_asked &= numbers <= settings.max_queries
-    return list(np.flatnonzero(is_asked))
 
 
 def _measure(

@@ -8,12 +8,11 @@ where the output matrix is the same matrix the head has it too. `head_only` is t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from knatlas.errors import AtlasError
 from knatlas.experiments.noisy_answers import Answer, Level, NoisyAnswers
-from knatlas.facts.sampling import rank
+from knatlas.facts.sampling import first_queries
 from knatlas.interventions.embedding_noise import READINGS, check_reading, is_tied, mean_size, printed_sigma
 from knatlas.models.answers import BATCH_ROWS
 from knatlas.models.encoding import encode_prompts
@@ -80,7 +79,8 @@ def perturb(
     Returns: COLUMNS. is_tied, one matrix is input embedding and output matrix, so that `tied_matrix` hits the head;
     printed_sigma, what the printed rule gives for the matrix (0: the level `printed` has no noise and no rows).
     """
-    chosen = chosen_prompts(prompts[prompts["kind"] == lm.kind], settings, seed)
+    of_kind = prompts[prompts["kind"] == lm.kind]
+    chosen = first_queries(of_kind, settings.max_facts, settings.max_queries, seed).reset_index(drop=True)
     queries, levels = encode_prompts(lm, chosen), noise_levels(lm, settings)
     total = len(queries) * len(levels) * settings.n_draws
     run = NoisyAnswers(lm, queries, settings.n_draws, seed, batch_rows, progress, total)
@@ -104,20 +104,6 @@ def noise_levels(lm: LanguageModel, settings: Perturbation) -> list[Level]:
         sigmas |= {f"{share:g}": share * size for share in settings.relative}
         levels += [Level(reading, name, sigma, sigma / size, printed) for name, sigma in sigmas.items()]
     return levels
-
-
-def chosen_prompts(prompts: pd.DataFrame, settings: Perturbation, seed: int) -> pd.DataFrame:
-    """The prompts to measure, in their order: of each fact the first queries, of the facts a seeded choice.
-
-    The choice takes the first fact of every relation, then the second, ..., in an order that the seed and their ids
-    decide.
-    """
-    facts = prompts[["fact", "relation"]].drop_duplicates("fact")
-    facts = facts.assign(order=[rank(fact, seed) for fact in facts["fact"]]).sort_values("order")
-    turns = facts.assign(turn=facts.groupby("relation").cumcount()).sort_values(["turn", "order"])
-    kept = prompts[prompts["fact"].isin(turns["fact"].head(settings.max_facts or len(turns)))]
-    place = kept.groupby(["fact", "language"])["query"].rank(method="first")
-    return kept[place <= (settings.max_queries or np.inf)].reset_index(drop=True)
 
 
 def _table(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from knatlas.errors import AtlasError, unknown
-from knatlas.facts.counterfact_checks import REMEDY, SLOT, record_mistakes, repeated_cases
-from knatlas.facts.json_lines import read_utf8
+from knatlas.facts.counterfact_checks import SLOT, record_mistakes, repeated_cases
+from knatlas.facts.json_lines import read_json_list
 from knatlas.facts.prompts import is_final, is_subject_first
 from knatlas.facts.sampling import rank
 
@@ -59,7 +59,7 @@ def read_counterfact(path: str | Path, n: int | None = None) -> list[Counterfact
     """
     if n is not None and n < 1:
         raise AtlasError(f"counterfact: records is {n}; expected a whole number of at least 1")
-    content = _parsed(Path(path))[:n]
+    content = read_json_list(Path(path), "CounterFact")[:n]
     places = [f"{path}, record {number}" for number in range(1, len(content) + 1)]
     wrong = [sentence for pair in zip(content, places, strict=True) for sentence in record_mistakes(*pair)]
     if not wrong:
@@ -68,16 +68,6 @@ def read_counterfact(path: str | Path, n: int | None = None) -> list[Counterfact
         more = [f"... and {len(wrong) - MAX_SENTENCES} more."] if len(wrong) > MAX_SENTENCES else []
         raise AtlasError("\n".join(wrong[:MAX_SENTENCES] + more))
     return [_record(record) for record in content]
-
-
-def _parsed(path: Path) -> list:
-    try:
-        content = json.loads(read_utf8(path))
-    except json.JSONDecodeError as error:
-        raise AtlasError(f"{path}: line {error.lineno} is not JSON ({error.msg}). {REMEDY}") from error
-    if not isinstance(content, list) or not content:
-        raise AtlasError(f"{path} holds no list of records; expected a JSON list in CounterFact's form. {REMEDY}")
-    return content
 
 
 def _record(record: dict) -> CounterfactRecord:

@@ -27,6 +27,17 @@ def read_json_object(path: Path) -> dict:
     return parse(read_utf8(path), f"{path}", {})
 
 
+def read_json_list(path: Path, form: str) -> list:
+    """A file that holds one JSON list that is not empty, in the form of the data set `form`; AtlasError for another."""
+    try:
+        content = json.loads(read_utf8(path))
+    except json.JSONDecodeError as error:
+        raise AtlasError(f"{path}: line {error.lineno} is not JSON ({error.msg}). {REMEDY}") from error
+    if not isinstance(content, list) or not content:
+        raise AtlasError(f"{path} holds no list of facts; expected a JSON list in the form of {form}. {REMEDY}")
+    return content
+
+
 def read_utf8(path: Path) -> str:
     """The text of a file; AtlasError when it is missing or not UTF-8."""
     try:

@@ -1,12 +1,11 @@
 """The 1,000 facts of `known_1000.json` that causal tracing averages over, as prompts with their subjects."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from knatlas.errors import AtlasError, unknown
-from knatlas.facts.json_lines import REMEDY, read_utf8
+from knatlas.facts.json_lines import REMEDY, read_json_list
 from knatlas.facts.prompts import KINDS
 from knatlas.facts.table import PROMPT_COLUMNS
 
@@ -28,19 +27,9 @@ def read_known_1000(path: str | Path, kind: str = "causal") -> pd.DataFrame:
     """
     if kind not in KINDS:
         raise AtlasError(unknown("known_1000: kind", kind, "a kind of model", KINDS))
-    records = _records(Path(path))
+    records = read_json_list(Path(path), "known_1000.json")
     rows = [_row(path, number, record, kind) for number, record in enumerate(records)]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _records(path: Path) -> list:
-    try:
-        records = json.loads(read_utf8(path))
-    except json.JSONDecodeError as error:
-        raise AtlasError(f"{path}: line {error.lineno} is not JSON ({error.msg}). {REMEDY}") from error
-    if not isinstance(records, list) or not records:
-        raise AtlasError(f"{path} holds no list of facts; expected a JSON list as in known_1000.json. {REMEDY}")
-    return records
 
 
 def _row(path: str | Path, number: int, record: object, kind: str) -> dict:

@@ -3,6 +3,7 @@
 from collections import Counter
 from hashlib import sha256
 
+import numpy as np
 import pandas as pd
 
 
@@ -35,6 +36,27 @@ def choose(group: pd.DataFrame, at_most: int | None, per_object: int | None, see
             chosen.append(fact)
             n_facts[obj] += 1
     return chosen
+
+
+def in_turn(facts: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The rows of a table with one row per fact (fact, relation): the first of every relation, then the second, ...
+
+    The order within relations and within turns is that of the facts' ranks. The first n rows are spread evenly.
+    """
+    ordered = facts.assign(order=[rank(fact, seed) for fact in facts["fact"]]).sort_values("order")
+    turns = ordered.assign(turn=ordered.groupby("relation").cumcount()).sort_values(["turn", "order"])
+    return turns.drop(columns=["order", "turn"])
+
+
+def first_queries(prompts: pd.DataFrame, max_facts: int | None, max_queries: int | None, seed: int) -> pd.DataFrame:
+    """The prompts of at most `max_facts` facts, `in_turn`, and of each the first `max_queries` per language; None: all.
+
+    Returns: rows of `prompts` with their index, in their order.
+    """
+    facts = in_turn(prompts.drop_duplicates("fact")[["fact", "relation"]], seed)["fact"]
+    kept = prompts[prompts["fact"].isin(facts.head(max_facts or len(facts)))]
+    place = kept.groupby(["fact", "language"])["query"].rank(method="first")
+    return kept[place <= (max_queries or np.inf)]
 
 
 def rank(fact: str, seed: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from knatlas.errors import AtlasError
-from knatlas.facts.sampling import rank
+from knatlas.facts.sampling import in_turn
 
 
 def choose_facts(known: pd.DataFrame, localisation: Mapping, shards: int, seed: int) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def choose_facts(known: pd.DataFrame, localisation: Mapping, shards: int, seed: 
     qualifies = (summary["n_known_languages"] >= needed) & (summary["mean_p"] >= localisation["min_probability"])
     if not qualifies.any():
         raise AtlasError(_none_sentence(known, summary, needed, localisation["min_probability"]))
-    chosen = _spread(summary[qualifies], localisation["facts"], seed)
+    chosen = in_turn(summary[qualifies], seed).head(localisation["facts"] or len(summary)).reset_index(drop=True)
     return chosen.assign(shard=[i % shards for i in range(len(chosen))])
 
 
@@ -29,14 +29,6 @@ def summarise_facts(known: pd.DataFrame) -> pd.DataFrame:
     first = known[known["query"] == known.groupby(["fact", "language"])["query"].transform("min")]
     grouped = first.groupby(["fact", "relation"], as_index=False)
     return grouped.agg(n_known_languages=("is_argmax", "sum"), mean_p=("p", "mean"))
-
-
-def _spread(facts: pd.DataFrame, wanted: int | None, seed: int) -> pd.DataFrame:
-    """Take the first fact of every relation, then the second, ... until `wanted` are taken."""
-    ordered = facts.assign(order=[rank(fact, seed) for fact in facts["fact"]]).sort_values("order")
-    turn = ordered.groupby("relation").cumcount()
-    ordered = ordered.assign(turn=turn).sort_values(["turn", "order"]).drop(columns=["order", "turn"])
-    return ordered.head(len(ordered) if wanted is None else wanted).reset_index(drop=True)
 
 
 def _none_sentence(known: pd.DataFrame, summary: pd.DataFrame, needed: int, min_probability: float) -> str:

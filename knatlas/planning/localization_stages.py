@@ -8,9 +8,9 @@ from knatlas.attribution.cost import QuerySize, attribution_flops
 from knatlas.planning.experiment_stages import is_reference_edited, rome_rows
 from knatlas.planning.forward import forward_work
 from knatlas.planning.model_plan import ModelPlan, Stage
-from knatlas.study import localized_models
+from knatlas.study import ENGLISH, localized_models
 
-ENGLISH, FACTS, N_MARKS = "en", "facts", 5
+FACTS, N_MARKS = "facts", 5
 # prompts of a record of CounterFact (the rewrite, two paraphrases, ten neighbours), each with two objects
 RECORD_PROMPTS, OBJECTS = 13, 2
 

@@ -9,7 +9,7 @@ import torch
 
 from knatlas.errors import AtlasError
 from knatlas.experiments.noisy_answers import Level, NoisyAnswers, WordNoise, answers_to, position_noise
-from knatlas.experiments.perturbation import COLUMNS, Perturbation, chosen_prompts, noise_levels, perturb
+from knatlas.experiments.perturbation import COLUMNS, Perturbation, noise_levels, perturb
 from knatlas.figures.perturbation import plot_perturbation
 from knatlas.interventions.embedding_noise import (
     READINGS,
@@ -288,16 +288,6 @@ def test_rows_say_what_was_measured():
 
 def told_to(told):
     return lambda *line: told.append(line)
-
-
-def test_first_queries_of_facts_spread_over_relations_are_chosen():
-    rows = [(f"{relation}:s{i}", relation, "en", query) for relation in "AB" for i in range(4) for query in (3, 1, 2)]
-    prompts = pd.DataFrame(rows, columns=["fact", "relation", "language", "query"])
-    chosen = chosen_prompts(prompts, Perturbation(max_facts=4, max_queries=2), seed=0)
-    assert chosen.groupby("relation")["fact"].nunique().tolist() == [2, 2] and set(chosen["query"]) == {1, 2}
-    assert len(chosen_prompts(prompts, Perturbation(), seed=0)) == len(prompts)
-    others = [set(chosen_prompts(prompts, Perturbation(max_facts=4), seed)["fact"]) for seed in range(5)]
-    assert any(other != others[0] for other in others)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knatlas.facts.sampling import sample_facts
+from knatlas.facts.sampling import first_queries, sample_facts
 
 
 def table(pairs, languages=("en", "fi")):
@@ -81,3 +81,13 @@ def test_languages_stay_parallel_and_larger_samples_contain_smaller_ones(pairs, 
     sample = sample_facts(table(pairs), per_relation, None, seed=2)
     assert (sample.groupby("fact")["language"].nunique() == 2).all()
     assert set(sample["fact"]) <= set(sample_facts(table(pairs), per_relation + 1, None, seed=2)["fact"])
+
+
+def test_first_queries_of_facts_spread_over_relations_are_chosen():
+    rows = [(f"{relation}:s{i}", relation, "en", query) for relation in "AB" for i in range(4) for query in (3, 1, 2)]
+    prompts = pd.DataFrame(rows, columns=["fact", "relation", "language", "query"])
+    chosen = first_queries(prompts, 4, 2, seed=0)
+    assert chosen.groupby("relation")["fact"].nunique().tolist() == [2, 2] and set(chosen["query"]) == {1, 2}
+    assert len(first_queries(prompts, None, None, seed=0)) == len(prompts)
+    others = [set(first_queries(prompts, 4, None, seed)["fact"]) for seed in range(5)]
+    assert any(other != others[0] for other in others)
