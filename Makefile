@@ -13,12 +13,13 @@ export OMP_NUM_THREADS ?= 1
 # a hundred jobs import the same modules
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo plan plan-error test test-slurm test-workflow lint bench figures clean
+.PHONY: help env demo plan plan-error test test-slurm torture lint bench figures clean
 
 help:
 	@echo "make demo      environment, then the embedded study and its report (about eight minutes on two cores)"
 	@echo "make test      environment, then all tests"
 	@echo "make test-slurm the SLURM profile on a SLURM of its own (about five minutes; installs it where it may)"
+	@echo "make torture   kills, torn files, a full disk, and what the results are after it (about fifty minutes)"
 	@echo "make figures   figures and tables again from what is computed"
 	@echo "make lint      ruff, snakefmt, snakemake --lint"
 	@echo "make plan      what STUDY=$(STUDY) will cost, before anything is run; make plan-error: how wrong that was"
@@ -37,7 +38,7 @@ $(VENV)/.installed: requirements.txt
 	touch $@
 
 demo: env
-	$(BIN)/snakemake --cores $(CORES) report
+	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete report
 	@$(BIN)/python -m knatlas.summary $(RESULTS)
 
 plan plan-error: env
@@ -49,8 +50,11 @@ test: env
 test-slurm: env
 	$(BIN)/python -m pytest tests/slurm -m slurm
 
+torture: env
+	$(BIN)/python -m tests.torture
+
 figures: env
-	$(BIN)/snakemake --cores $(CORES) tables figures
+	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete tables figures
 
 lint: env
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ include: "rules/common.smk"
 include: "rules/resources.smk"
 include: "rules/artefacts.smk"
 include: "rules/localization_settings.smk"
+include: "rules/exchange_settings.smk"
 
 
 pathvars:
@@ -34,12 +35,20 @@ include: "rules/matrice.smk"
 include: "rules/matrice_results.smk"
 include: "rules/localization.smk"
 include: "rules/localization_results.smk"
+include: "rules/exchange.smk"
+include: "rules/planted.smk"
+include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/plan.smk"
 
 
 report: "report/workflow.rst"
+
+
+# Snakemake itself says nothing that helps where it can't write.
+onstart:
+    require_writable(f"results/{config['study']}")
 
 
 localrules:
@@ -49,6 +58,8 @@ localrules:
     attribution,
     selection,
     experiments,
+    exchange,
+    planted,
     tables,
     figures,
     amig,
@@ -65,8 +76,12 @@ rule all:
         rules.attribution.input,
         rules.selection.input,
         rules.experiments.input,
+        rules.exchange.input,
+        rules.planted.input,
         rules.tables.input,
         rules.figures.input,
+        "<results>/tables/badges.csv",
+        "<results>/tables/claims.csv",
 
 
 include: "rules/report.smk"
@@ -88,3 +103,7 @@ rule matrice:
 rule localization:
     input:
         paper_results("localization"),
+
+
+# last, when all rules are known
+include: "rules/targets.smk"

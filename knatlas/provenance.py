@@ -6,12 +6,15 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+ENDING = ".provenance.json"
+# Snakemake touches it in an output that is a folder, after the job
+TIMESTAMP = ".snakemake_timestamp"
 RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "babel")
 
 
@@ -25,10 +28,15 @@ def file_digest(path: str | Path) -> str:
     """Digest of a file's bytes, or of all files below a folder with their relative names."""
     path = Path(path)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != TIMESTAMP)
         return digest([[str(p.relative_to(path)), file_digest(p)] for p in files])
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def record_path(output: str | Path) -> Path:
+    """Where the provenance of an output lies: beside it."""
+    return Path(f"{output}{ENDING}")
 
 
 def code_digest(script: str | Path, root: Path = ROOT) -> str:
@@ -86,11 +94,11 @@ def _tree_digest(path: Path) -> str:
     return digest(ast.dump(tree))
 
 
-def run_record(inputs: Iterable[str], settings: Mapping, seconds: float) -> dict:
+def run_record(inputs: Mapping[str, str], settings: Mapping, seconds: float) -> dict:
     """What was run on what: settings, digests of the inputs, versions, machine, seconds, peak memory in MB."""
     return {
         "settings": dict(settings),
-        "inputs": {str(path): file_digest(path) for path in sorted(set(inputs)) if Path(path).exists()},
+        "inputs": dict(inputs),
         "packages": {name: _version(name) for name in RECORDED_PACKAGES},
         "python": sys.version.split()[0],
         "machine": {"system": platform.system(), "processor": platform.machine()},

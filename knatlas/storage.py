@@ -1,12 +1,12 @@
 """Kept files: parquet tables, safetensors arrays, csv tables; the same bytes for the same content, written by rename.
 
-A file is written under a temporary name in its own folder and moved, so that a killed job leaves no torn file.
+A file is written under a temporary name in its own folder and moved (`writing`): a killed job leaves no torn file.
 The metadata in a file is part of its content: it holds no times, no machine, no path.
 """
 
 import json
 import math
-import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from knatlas.command import making_again
 from knatlas.errors import AtlasError
+from knatlas.provenance import record_path
+from knatlas.writing import replacing
 
 METADATA_KEY = "knatlas"
 SAFETENSORS_TYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32"}
@@ -29,25 +32,25 @@ Block = tuple[str, int, np.ndarray]
 
 
 def _write(path: str | Path, write: Callable[[Path], None]) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def _as_json(metadata: Mapping) -> str:
+def _packed(metadata: Mapping) -> str:
     return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False)
 
 
 def _readable(path: str | Path) -> Path:
     path = Path(path)
     if not path.exists():
-        raise AtlasError(f"{path} is not there; run the rule that makes it: snakemake --cores 2 {path}")
+        raise AtlasError(f"{path} is not there; run the rule that makes it: {making_again([path])}")
     return path
+
+
+def _unreadable(path: str | Path, kind: str, error: Exception) -> AtlasError:
+    is_kept = record_path(path).is_file()
+    remedy = f"make it again: {making_again([path])}" if is_kept else "delete it and rerun the rule that makes it"
+    return AtlasError(f"{path} can't be read as {kind} ({error}); {remedy}")
 
 
 def write_text(text: str, path: str | Path) -> None:
@@ -55,9 +58,19 @@ def write_text(text: str, path: str | Path) -> None:
     _write(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Write a copy of a file."""
+    _write(path, lambda partial: shutil.copyfile(source, partial))
+
+
+def as_json(content: Mapping) -> str:
+    """A mapping as the text of a kept file: indented JSON with sorted keys."""
+    return json.dumps(dict(content), sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+
+
 def write_json(content: Mapping, path: str | Path) -> None:
     """Write a mapping as indented JSON with sorted keys."""
-    write_text(json.dumps(dict(content), sort_keys=True, ensure_ascii=False, indent=2) + "\n", path)
+    write_text(as_json(content), path)
 
 
 def read_json(path: str | Path) -> dict:
@@ -66,12 +79,14 @@ def read_json(path: str | Path) -> dict:
         return json.loads(_readable(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise AtlasError(f"{path}: line {error.lineno} is not JSON ({error.msg}); delete the file and rerun") from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "JSON", error) from error
 
 
 def write_table(frame: pd.DataFrame, path: str | Path, metadata: Mapping | None = None) -> None:
     """Write a table as parquet, with `metadata` (JSON-like) in the file's schema."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: _as_json(metadata or {})})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: _packed(metadata or {})})
     _write(path, lambda partial: pq.write_table(table, partial))
 
 
@@ -90,16 +105,14 @@ def read_metadata(path: str | Path) -> dict:
 def _parquet(path: str | Path) -> pa.Table:
     try:
         return pq.read_table(_readable(path), partitioning=None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise AtlasError(
-            f"{path} can't be read as parquet ({error}); delete it and rerun the rule that makes it"
-        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, "parquet", error) from error
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: str | Path, metadata: Mapping | None = None) -> None:
     """Write named arrays as safetensors; the metadata is one JSON string under one key, so that its order is fixed."""
     contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    _write(path, lambda partial: save_file(contiguous, partial, metadata={METADATA_KEY: _as_json(metadata or {})}))
+    _write(path, lambda partial: save_file(contiguous, partial, metadata={METADATA_KEY: _packed(metadata or {})}))
 
 
 def write_array_blocks(
@@ -126,7 +139,7 @@ def write_array_blocks(
 
 def _header(layout: Mapping[str, Layout], metadata: Mapping) -> tuple[bytes, dict[str, int]]:
     """The header of a safetensors file, and where each array begins behind it."""
-    entries, starts, end = {"__metadata__": {METADATA_KEY: _as_json(metadata)}}, {}, 0
+    entries, starts, end = {"__metadata__": {METADATA_KEY: _packed(metadata)}}, {}, 0
     # wide types first, so that every array begins at a multiple of its type's size
     for name in sorted(layout, key=lambda name: (-np.dtype(layout[name][0]).itemsize, name)):
         starts[name], end = end, end + _n_bytes(layout[name])
@@ -152,14 +165,17 @@ def read_arrays(path: str | Path, names: list[str] | None = None) -> tuple[dict[
     except AtlasError:
         raise
     except Exception as error:
-        raise AtlasError(f"{path} can't be read as safetensors ({error}); delete it and rerun the rule") from error
+        raise _unreadable(path, "safetensors", error) from error
 
 
 class SlicedArrays(Mapping):
     """The arrays of a safetensors file, read slice by slice: a file need not fit into memory."""
 
     def __init__(self, path: str | Path):
-        self.file = safe_open(path, framework="numpy")
+        try:
+            self.file = safe_open(_readable(path), framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(path, "safetensors", error) from error
         self.names = sorted(self.file.keys())
 
     def __getitem__(self, name: str) -> object:
@@ -195,5 +211,8 @@ def write_csv(frame: pd.DataFrame, path: str | Path, shown: pd.DataFrame | None 
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read a csv table that `write_csv` wrote."""
-    return pd.read_csv(_readable(path), keep_default_na=False, na_values=[""])
+    """Read a csv table that `write_csv` wrote; AtlasError when the file is missing or torn."""
+    try:
+        return pd.read_csv(_readable(path), keep_default_na=False, na_values=[""])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise _unreadable(path, "csv", error) from error

@@ -2,6 +2,11 @@
 # fact-checking with them (Table 3). Its Figure 3 is one of the layer figures of figures.smk.
 
 
+localrules:
+    summarise_degenerate,
+    summarise_fact_checking,
+
+
 rule edit_across_languages:
     input:
         model=model_files,
@@ -16,9 +21,9 @@ rule edit_across_languages:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("crosslingual"),
+        runtime=planned_minutes("crosslingual"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         suppress_factor=lookup(within=config, dpath="experiments/suppress_factor"),
@@ -54,9 +59,9 @@ rule search_degenerate:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("degenerate"),
+        runtime=planned_minutes("degenerate"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         suppress_factor=lookup(within=config, dpath="experiments/suppress_factor"),
@@ -89,9 +94,9 @@ rule score_candidates:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("fact_checking"),
+        runtime=planned_minutes("fact_checking"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         attribution=attribution_settings(config),
@@ -126,12 +131,12 @@ rule summarise_success_rate:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
         selections=[name for name in ["bkn", "amig", "random_layer_matched"] if name in SELECTIONS],
         settings=lookup(within=config, dpath="experiments/success_rate"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/amig.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_success_rate.py"),
@@ -172,12 +177,12 @@ rule summarise_crosslingual:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
         success_rate=lookup(within=config, dpath="experiments/success_rate"),
         facts=lookup(within=config, dpath="experiments/crosslingual/facts"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/amig.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_crosslingual.py"),
@@ -211,7 +216,7 @@ rule summarise_degenerate:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(60),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -252,11 +257,11 @@ rule summarise_fact_checking:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(60),
     params:
         settings=lookup(within=config, dpath="experiments/fact_checking"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/amig.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_fact_checking.py"),

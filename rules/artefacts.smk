@@ -1,4 +1,8 @@
 # Which tables and figures this study has, by the papers' names, and what each of them shows.
+from knatlas.statistics.printed_cells import PAPERS, compared_tables
+
+# tables that hold what a paper prints
+COMPARED = compared_tables()
 
 # what the AMIG paper's experiments need: its neurons, and for editing across languages a second language
 HAS_AMIG = "amig" in SELECTIONS
@@ -44,6 +48,9 @@ FIGURES = {
 # those for which this study has models and selections
 FIGURES = {name: shown for name, shown in FIGURES.items() if shown[0] and set(shown[1]) <= {*SELECTIONS, *SEARCHED}}
 TABLES = [
+    "significance",
+    "stability",
+    "shared_names",
     "exactness",
     "facts",
     "known",
@@ -60,6 +67,33 @@ TABLES += MATRICE_TABLES if HAS_MATRICE else []
 TABLES += LOCALIZATION_TABLES if HAS_LOCALIZATION else []
 # only where something is checked
 TABLES += ["screening"] if config["attribution"]["screening"]["reference"] else []
+
+
+def chosen(selections):
+    """Those selections that this study has."""
+    return [name for name in selections if name in SELECTIONS]
+
+
+# what of the figures is tested by permutation: the measurements, models, selections and languages of each
+TESTED = {
+    "matrice_figure5": {"from": "manipulation", "models": MULTILINGUAL, "selections": chosen(["matrice", "likn"])},
+    "matrice_figure6": {
+        "from": "enhancement",
+        "models": MULTILINGUAL,
+        "selections": chosen(["matrice"]) if "matrice" in ENHANCED else [],
+    },
+    "amig_table1": {"from": "manipulation", "models": list(MODELS), "selections": chosen(["bkn", "amig"])},
+    **{
+        figure: {"from": "manipulation", "models": LOCALIZED, "selections": chosen(["refined"]), "languages": [ENGLISH]}
+        for figure in ("localization_figure3", "localization_figure4")
+    },
+}
+TESTED = {name: shown for name, shown in TESTED.items() if shown["models"] and shown["selections"]}
+
+# planted knowledge: its tables and its figure, where the study plants any
+PLANTED = expand("<results>/figures/planted.{ext}", ext=["pdf", "png", "csv"])
+PLANTED += ["<results>/tables/planted_localization.csv", "<results>/tables/planted_effects.csv"]
+PLANTED = PLANTED if config["planted"]["families"] else []
 
 
 def figures_of(paper):

@@ -4,7 +4,7 @@
 rule attribution:
     input:
         expand("<results>/scores/{model}.safetensors", model=MODELS),
-        kept_shards(),
+        kept_shards,
 
 
 rule choose_facts:
@@ -18,11 +18,11 @@ rule choose_facts:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         localisation=lookup(within=config, dpath="localisation"),
-        shards=lookup(within=config, dpath="attribution/shards"),
+        shards=lambda wildcards: shard_count(wildcards.model),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("choose_facts.py"),
     message:
@@ -48,9 +48,9 @@ rule attribute_shard:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=shard_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("attribution"),
+        runtime=planned_minutes("attribution"),
+        device=DEVICE,
         batch_queries=config["compute"]["batch_queries"],
         batch_rows=attribution_rows,
     params:
@@ -76,8 +76,8 @@ rule aggregate_scores:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
-        runtime=minutes(60),
+        mem_mb=planned_mb("aggregate"),
+        runtime=planned_minutes("aggregate"),
     params:
         languages=model_languages,
         code=code_of("aggregate_scores.py"),

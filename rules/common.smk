@@ -1,5 +1,7 @@
 # The study's configuration, checked, and small helpers that say what a study consists of.
+import re
 import sys
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -11,12 +13,13 @@ from snakemake.exceptions import WorkflowError
 from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError
 from knatlas.job import share_library
-from knatlas.provenance import catalog_digest, code_digest
+from knatlas.provenance import catalog_digest, code_digest, file_digest
 from knatlas.study import ENGLISH, all_models, attribution_settings, languages_of, localized_models, read_study
+from knatlas.writing import replacing
 
 share_library(BASE)
 try:
-    config.update(read_study(config))
+    config.update(read_study(config, files=workflow.overwrite_configfiles or workflow.configfiles))
 except AtlasError as error:
     raise WorkflowError(str(error))
 
@@ -37,17 +40,30 @@ DATASETS = {
 KEEPS_CANDIDATES = config["attribution"]["keep"] == "candidates"
 
 
+def require_writable(folder):
+    """Stop with a sentence where nothing can be written below a folder, before Snakemake stumbles over it."""
+    probe = Path(folder) / ".writable"
+    try:
+        with replacing(probe) as partial:
+            partial.touch()
+        probe.unlink()
+    except AtlasError as error:
+        raise WorkflowError(str(error))
+
+
 def any_of(names):
     """A wildcard pattern that matches exactly these names, and nothing when there are none."""
-    return "|".join(sorted(names)) or "(?!)"
+    return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
 
 
 def code_of(script):
     """Digest of the library modules that a script uses; a parameter, so that their changes are noticed.
 
-    Asked for only where a job is planned: a run of one job needs one digest, not those of all rules.
+    Asked for only where a job is planned, and once for all jobs of a rule: a run of one job needs one digest, not those
+    of all rules.
     """
-    return lambda wildcards: code_digest(f"scripts/{script}", BASE)
+    digest = cache(lambda: code_digest(f"scripts/{script}", BASE))
+    return lambda wildcards: digest()
 
 
 def catalog_of(*names):
@@ -80,6 +96,17 @@ def model_languages(wildcards):
     return languages_of(config, wildcards.model)
 
 
+@cache
+def shard_count(model):
+    """Shards into which the facts of a model are dealt out."""
+    given = config["attribution"]["shards"]
+    if given != "auto":
+        return given
+    from knatlas.planning.shards import shard_counts
+
+    return shard_counts(config)[model]
+
+
 def model_shards(model, ending="safetensors"):
     """Attribution shards of a model: for each of its languages, or of candidates for all together."""
     return expand(
@@ -87,7 +114,7 @@ def model_shards(model, ending="safetensors"):
         model=model,
         ending=ending,
         language="all" if KEEPS_CANDIDATES else languages_of(config, model),
-        shard=range(config["attribution"]["shards"]),
+        shard=range(shard_count(model)),
     )
 
 
@@ -106,7 +133,7 @@ def shard_tables_of(wildcards):
     return model_shards(wildcards.model, "queries.parquet")
 
 
-def kept_shards():
+def kept_shards(wildcards):
     """All shards that stay: as targets, so that one that was lost is computed again."""
     return [shard for model in MODELS for shard in model_shards(model) if config["attribution"]["keep_shards"]]
 

@@ -19,7 +19,7 @@ rule download_dataset:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(60),
     params:
         catalog=catalog_of("datasets.yaml"),
@@ -42,7 +42,7 @@ rule read_facts:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         facts=lookup(within=config, dpath="facts"),
@@ -69,7 +69,7 @@ rule build_prompts:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         prompts=lookup(within=config, dpath="prompts"),
@@ -100,7 +100,7 @@ rule write_data_card:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         study=lookup(within=config, dpath="study"),

@@ -20,9 +20,9 @@ rule manipulate_activations:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("manipulation"),
+        runtime=planned_minutes("manipulation"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         suppress_factor=lookup(within=config, dpath="experiments/suppress_factor"),

@@ -1,6 +1,11 @@
 # Figures: drawn from tables alone, as pdf and png with the csv behind each.
 
 
+localrules:
+    plot_layers,
+    plot_manipulation,
+
+
 rule figures:
     input:
         expand(
@@ -29,7 +34,7 @@ rule plot_layers:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=figure_models,
@@ -58,7 +63,7 @@ rule plot_manipulation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=MULTILINGUAL,

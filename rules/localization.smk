@@ -16,9 +16,9 @@ rule measure_context_gain:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("context_gain"),
+        runtime=planned_minutes("context_gain"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=settings_of("context_gain"),
@@ -45,9 +45,9 @@ rule measure_perturbation:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(720),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("perturbation"),
+        runtime=planned_minutes("perturbation"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=settings_of("perturbation"),
@@ -75,9 +75,9 @@ rule measure_answer_case:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(240),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("answer_case"),
+        runtime=planned_minutes("answer_case"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=dict(factor=config["experiments"]["suppress_factor"]),
@@ -104,7 +104,7 @@ rule collect_punctuation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(30),
     params:
         corpus=PUNCTUATION_CORPUS,
@@ -132,9 +132,9 @@ rule attribute_punctuation:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("punctuation"),
+        runtime=planned_minutes("punctuation"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=punctuation_settings("sentences", "ratio", "steps", "readings", "n_control", "kept_share"),
@@ -163,9 +163,9 @@ rule trace_causes:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("causal_tracing"),
+        runtime=planned_minutes("causal_tracing"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings={key: value for key, value in settings_of("causal_tracing").items() if key != "source"},
@@ -193,7 +193,7 @@ rule make_counterfact:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(30),
     params:
         path=file_of("counterfact", "counterfact"),
@@ -222,9 +222,9 @@ rule measure_key_statistics:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("key_statistics"),
+        runtime=planned_minutes("key_statistics"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=lookup(within=config, dpath="experiments/rome/key_text"),
@@ -253,9 +253,9 @@ rule edit_counterfact:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("counterfact"),
+        runtime=planned_minutes("counterfact"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=counterfact_settings,

@@ -1,6 +1,19 @@
 # The localization paper's tables and figures, from the measurements of localization.smk and of manipulate_activations. Figure 5 is in figures.smk.
 
 
+localrules:
+    plot_relations,
+    summarise_context_gain,
+    summarise_perturbation,
+    plot_perturbation,
+    summarise_answer_case,
+    summarise_punctuation,
+    summarise_tracing,
+    plot_tracing,
+    plot_trace_example,
+    summarise_counterfact,
+
+
 rule summarise_relations:
     input:
         measurements=expand("<results>/experiments/{model}/manipulation.parquet", model=LOCALIZED),
@@ -21,14 +34,14 @@ rule summarise_relations:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(120),
     params:
         languages=[ENGLISH],
         selections=RELATED,
         seed=lookup(within=config, dpath="seed"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/localization.yaml"),
         code=code_of("summarise_relations.py"),
     message:
         "Summarising suppression and enhancement by relation"
@@ -55,7 +68,7 @@ rule plot_relations:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         figure=lambda wildcards: wildcards.figure,
@@ -88,12 +101,12 @@ rule summarise_context_gain:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         seed=lookup(within=config, dpath="seed"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/localization.yaml"),
         code=code_of("summarise_context_gain.py"),
     message:
         "Summarising what examples before a prompt add"
@@ -116,12 +129,12 @@ rule summarise_perturbation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         seed=lookup(within=config, dpath="seed"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/localization.yaml"),
         code=code_of("summarise_perturbation.py"),
     message:
         "Summarising noise on word embeddings"
@@ -146,7 +159,7 @@ rule plot_perturbation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=LOCALIZED,
@@ -172,7 +185,7 @@ rule summarise_answer_case:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         seed=lookup(within=config, dpath="seed"),
@@ -216,13 +229,13 @@ rule summarise_punctuation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         settings=punctuation_settings("levels", "control_level"),
         seed=lookup(within=config, dpath="seed"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/localization.yaml"),
         code=code_of("summarise_punctuation.py"),
     message:
         "Counting the neurons of punctuation marks"
@@ -245,7 +258,7 @@ rule summarise_tracing:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         min_drop=lookup(within=config, dpath="experiments/causal_tracing/min_drop"),
@@ -275,7 +288,7 @@ rule plot_tracing:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=LOCALIZED,
@@ -303,7 +316,7 @@ rule plot_trace_example:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         min_drop=lookup(within=config, dpath="experiments/causal_tracing/min_drop"),
@@ -329,12 +342,12 @@ rule summarise_counterfact:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         seed=lookup(within=config, dpath="seed"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/localization.yaml"),
         code=code_of("summarise_counterfact.py"),
     message:
         "Scoring edits of CounterFact's facts"

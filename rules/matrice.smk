@@ -18,9 +18,9 @@ rule edit_weights:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("weight_edits"),
+        runtime=planned_minutes("weight_edits"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=weight_edit_settings,
@@ -49,9 +49,9 @@ rule enhance_answers:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("enhancement"),
+        runtime=planned_minutes("enhancement"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=enhancement_settings,
@@ -82,9 +82,9 @@ rule inject_facts:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=injection_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("injection"),
+        runtime=planned_minutes("injection"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         settings=settings_of("injection"),
@@ -112,9 +112,9 @@ rule sweep_settings:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(1440),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("sweeps"),
+        runtime=planned_minutes("sweeps"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         selection=lookup(within=config, dpath="selection"),

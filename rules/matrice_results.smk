@@ -1,6 +1,13 @@
 # The MATRICE paper's tables and figures, from the measurements of matrice.smk and experiments.smk; Figures 4 and 5 are in figures.smk.
 
 
+localrules:
+    tabulate_composition,
+    plot_enhancement,
+    plot_cases,
+    plot_sweeps,
+
+
 rule tabulate_composition:
     input:
         facts="<results>/facts/facts.parquet",
@@ -19,12 +26,12 @@ rule tabulate_composition:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(10),
     params:
         languages=config["languages"],
         models=list(MODELS),
-        printed=catalog_of("printed.yaml", "languages.yaml"),
+        printed=catalog_of("paper_results/matrice.yaml", "languages.yaml"),
         code=code_of("tabulate_composition.py"),
     message:
         "Tabulating facts and queries by language"
@@ -52,10 +59,10 @@ rule summarise_ablation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/matrice.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_ablation.py"),
@@ -86,11 +93,11 @@ rule summarise_weight_edits:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
         settings=dict(control="random"),
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/matrice.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_weight_edits.py"),
@@ -127,10 +134,10 @@ rule summarise_injection:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
-        printed=catalog_of("printed.yaml"),
+        printed=catalog_of("paper_results/matrice.yaml"),
         resamples=lookup(within=config, dpath="statistics/resamples"),
         seed=lookup(within=config, dpath="seed"),
         code=code_of("summarise_injection.py"),
@@ -160,7 +167,7 @@ rule summarise_enhancement:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -192,7 +199,7 @@ rule summarise_sweeps:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -221,7 +228,7 @@ rule plot_enhancement:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=MULTILINGUAL,
@@ -250,7 +257,7 @@ rule plot_cases:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         code=code_of("plot_cases.py"),
@@ -282,7 +289,7 @@ rule plot_sweeps:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=MULTILINGUAL,

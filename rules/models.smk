@@ -24,8 +24,8 @@ rule train_model:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=minutes(30),
+        mem_mb=planned_mb("train"),
+        runtime=planned_minutes("train"),
     params:
         recipe=lookup(within=MODELS, dpath="{model}/recipe"),
         languages=model_languages,
@@ -48,8 +48,8 @@ rule resolve_model:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=4000,
-        runtime=minutes(120),
+        mem_mb=planned_mb("resolve"),
+        runtime=planned_minutes("resolve"),
     params:
         record=lookup(within=MODELS, dpath="{model}"),
         code=code_of("resolve_model.py"),
@@ -72,9 +72,9 @@ rule measure_known:
     threads: config["compute"]["threads"]
     resources:
         gpu=config["compute"]["gpus"],
-        mem_mb=model_memory,
-        runtime=minutes(240),
-        device=config["compute"]["device"],
+        mem_mb=planned_mb("measure_known"),
+        runtime=planned_minutes("measure_known"),
+        device=DEVICE,
         batch_rows=batch_rows,
     params:
         languages=model_languages,

@@ -17,7 +17,7 @@ rule plan:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=megabytes(1000),
         runtime=minutes(5),
     params:
         study=config,
@@ -38,7 +38,7 @@ rule plan_error:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=megabytes(1000),
         runtime=minutes(5),
     params:
         study=config,

@@ -1,7 +1,73 @@
-# Report: one HTML file from the captions and artefacts of all rules.
+# The landing page, and Snakemake's report of the captions and artefacts of all rules.
+
+
+localrules:
+    judge_study,
+    write_landing_page,
+
+
+# tables that say what was found
+EVIDENCE = expand("<results>/tables/{table}.csv", table=TABLES) + [path for path in PLANTED if "/tables/" in path]
 
 
 rule report:
+    input:
+        "<results>/index.html",
+        "<results>/report.html",
+
+
+rule judge_study:
+    input:
+        tables=EVIDENCE,
+    output:
+        badges="<results>/tables/badges.csv",
+        claims="<results>/tables/claims.csv",
+    log:
+        "<logs>/judge_study.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
+    params:
+        languages={name: languages_of(config, name) for name in MODELS},
+        selection=lookup(within=config, dpath="selection/random/reference"),
+        catalog=catalog_of("claims.yaml"),
+        code=code_of("judge_study.py"),
+    message:
+        "Judging the study: badges, and claims of the papers"
+    script:
+        "../scripts/judge_study.py"
+
+
+rule write_landing_page:
+    input:
+        badges="<results>/tables/badges.csv",
+        claims="<results>/tables/claims.csv",
+        tables=EVIDENCE,
+        figures=rules.figures.input + [path for path in PLANTED if "/figures/" in path],
+        sources=expand("<results>/models/{model}/source.json", model=MODELS),
+        beside=["<results>/report.html", *expand("<results>/papers/{paper}.csv", paper=PAPERS)],
+    output:
+        page="<results>/index.html",
+    log:
+        "<logs>/write_landing_page.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
+    params:
+        study=config,
+        captions=file_digest(BASE / "report"),
+        code=code_of("write_landing_page.py"),
+    message:
+        "Writing the landing page"
+    script:
+        "../scripts/write_landing_page.py"
+
+
+rule write_report:
     input:
         rules.all.input,
     output:
@@ -11,7 +77,7 @@ rule report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(30),
     params:
         config=config,

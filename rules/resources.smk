@@ -1,38 +1,59 @@
-# What jobs ask for: memory, time, and rows of a forward pass. These change speed only.
+# What jobs ask for: memory, time, device, rows of a forward pass. These change speed only. docs/scaling.md says how to recompute them.
 import os
+from functools import cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# auto means the GPU where a job asks the cluster for one: without it the job stops before it loads a model
+DEVICE = config["compute"]["device"]
+if DEVICE == "auto" and config["compute"]["gpus"]:
+    DEVICE = "cuda"
+
+
+def longest_minutes():
+    """The longest time limit that the cluster allows, KNATLAS_MAX_MINUTES: a job that asks for more waits for ever."""
+    given = os.environ.get("KNATLAS_MAX_MINUTES") or "0"
+    if not given.isdecimal():
+        raise WorkflowError(f"KNATLAS_MAX_MINUTES is '{given}'; expected a whole number of minutes, such as 1440.")
+    return int(given) or float("inf")
+
+
+LONGEST_MINUTES = longest_minutes()
 
 
 def minutes(first):
-    """Time limit of a job in minutes: `first`, and so much again at every further attempt.
-
-    KNATLAS_MAX_MINUTES is the longest that the cluster allows: a job that asks for more would wait for ever.
-    """
-    longest = int(os.environ.get("KNATLAS_MAX_MINUTES", 0)) or float("inf")
-    return lambda wildcards, attempt: min(first * attempt, longest)
+    """Time limit of a job: so many minutes, as much again at every further attempt, and no more than the cluster allows."""
+    return lambda wildcards, attempt: min(first * attempt, LONGEST_MINUTES)
 
 
-def model_memory(wildcards, attempt):
-    """Memory in MB of a job that runs a model: weights in float32 twice, and 2 GB for what surrounds them."""
-    millions = MODELS[wildcards.model].get("parameters_millions", 2)
-    return int(attempt * (2000 + 8 * millions))
+def megabytes(first):
+    """Memory of a job: so many MB, as much again at every further attempt."""
+    return lambda wildcards, attempt: first * attempt
 
 
-def injection_memory(wildcards, attempt):
-    """As `model_memory`; where all parameters are trained on a processor: weights, a copy, gradients, moments, a step."""
-    on_processor = config["compute"]["device"] == "cpu" or not config["compute"]["gpus"]
-    trains_all = config["experiments"]["injection"]["has_direct"] and on_processor
-    millions = MODELS[wildcards.model].get("parameters_millions", 2)
-    return max(model_memory(wildcards, attempt), int(attempt * (2000 + 32 * millions)) if trains_all else 0)
+@cache
+def planned_requests():
+    """What the plan of the study lets the jobs of each stage of each model ask for first: (MB, minutes)."""
+    from knatlas.planning.plan import job_requests
+
+    return {key: (asked["job_mb"], asked["job_minutes"]) for key, asked in job_requests(config).items()}
 
 
-def shard_memory(wildcards, attempt):
-    """Memory in MB of an attribution job: a model's, what is kept of its facts, and the dense statistics of one fact."""
-    record, attribution = MODELS[wildcards.model], config["attribution"]
-    languages = len(shard_languages(wildcards))
-    facts = (config["localisation"]["facts"] or 10_000) / attribution["shards"]
-    neurons = record.get("neurons", 40 * record.get("parameters_millions", 50))
-    kept = (24 * languages + 4) * attribution["candidates"] if KEEPS_CANDIDATES else 48 * neurons
-    return model_memory(wildcards, attempt) + int(attempt * (facts * kept + 300 * neurons * languages) / 1e6)
+def planned(stage, wildcards):
+    """The request of a stage; of one that the study does not plan for a model, the largest of all."""
+    requests = planned_requests()
+    return requests.get((wildcards.model, stage), max(requests.values()))
+
+
+def planned_mb(stage):
+    """Memory of a job that is planned, in MB; as much again at every further attempt."""
+    return lambda wildcards, attempt: planned(stage, wildcards)[0] * attempt
+
+
+def planned_minutes(stage):
+    """Time limit of a job that is planned; as much again at every further attempt, and no more than the cluster allows."""
+    return lambda wildcards, attempt: min(planned(stage, wildcards)[1] * attempt, LONGEST_MINUTES)
 
 
 def batch_rows(wildcards, attempt):

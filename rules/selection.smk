@@ -17,8 +17,8 @@ rule select_neurons:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
-        runtime=minutes(60),
+        mem_mb=planned_mb("selection"),
+        runtime=planned_minutes("selection"),
     params:
         selection=lookup(within=config, dpath="selection"),
         seed=lookup(within=config, dpath="seed"),

@@ -1,9 +1,22 @@
 # Tables: measurements summarised over facts, with intervals and n.
 
 
+localrules:
+    tabulate_facts,
+    tabulate_gates,
+    summarise_known,
+    summarise_exactness,
+    summarise_screening,
+    summarise_selection,
+    summarise_layers,
+    write_headlines,
+    compare_papers,
+
+
 rule tables:
     input:
         expand("<results>/tables/{table}.csv", table=TABLES),
+        expand("<results>/papers/{paper}.csv", paper=PAPERS),
 
 
 rule tabulate_facts:
@@ -23,7 +36,7 @@ rule tabulate_facts:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         code=code_of("tabulate_facts.py"),
@@ -48,7 +61,7 @@ rule tabulate_gates:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=TRAINED,
@@ -74,7 +87,7 @@ rule summarise_known:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         resamples=lookup(within=config, dpath="statistics/resamples"),
@@ -101,7 +114,7 @@ rule summarise_exactness:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(10),
     params:
         models=list(MODELS),
@@ -129,7 +142,7 @@ rule summarise_screening:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(10),
     params:
         models=list(MODELS),
@@ -159,7 +172,7 @@ rule summarise_selection:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=list(MODELS),
@@ -187,7 +200,7 @@ rule summarise_layers:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes(4000),
         runtime=minutes(20),
     params:
         models=list(MODELS),
@@ -237,7 +250,7 @@ rule summarise_manipulation:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         runtime=minutes(60),
     params:
         reference=lookup(within=config, dpath="selection/random/reference"),
@@ -267,7 +280,7 @@ rule write_headlines:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         models=MULTILINGUAL,
@@ -276,3 +289,38 @@ rule write_headlines:
         "Writing the headline numbers"
     script:
         "../scripts/write_headlines.py"
+
+
+rule compare_papers:
+    input:
+        tables=[f"<results>/tables/{name}.csv" for name in TABLES if name in COMPARED],
+    output:
+        **{
+            paper: report(
+                f"<results>/papers/{paper}.csv",
+                caption="../report/paper_comparison.rst",
+                category="Papers against ours",
+                labels={
+                    "result": f"every printed number: {paper}",
+                    "model": "each",
+                    "selection": "each",
+                    "language": "each",
+                },
+            )
+            for paper in PAPERS
+        },
+    log:
+        "<logs>/compare_papers.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
+    params:
+        study=config["study"],
+        printed=catalog_of("paper_results", "models.yaml"),
+        code=code_of("compare_papers.py"),
+    message:
+        "Setting the papers' numbers beside this study's"
+    script:
+        "../scripts/compare_papers.py"

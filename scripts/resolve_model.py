@@ -8,7 +8,7 @@ with Job(snakemake) as job:
     record, name = snakemake.params.record, snakemake.wildcards.model
     location = record["id"] if record["origin"] == "hub" else record["folder"]
     revision = record.get("revision") if record["origin"] == "hub" else None
-    source = resolve_model(name, record["origin"], location, revision)
+    source = resolve_model(name, record["origin"], location, revision, record.get("weights", "safetensors"))
     check_kind(source, record["kind"])
     write_json(source_record(source), snakemake.output.source)
     job.record(model=source_record(source))

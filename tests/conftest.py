@@ -10,6 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# The files that take minutes, longest first.
+LONG = [f"tests/workflow/test_{name}.py" for name in ("determinism", "smoke", "candidates", "data_rules", "plan")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files before the others, so that at the end no worker is left alone with one."""
+    rank = {ROOT / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

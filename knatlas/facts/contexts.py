@@ -46,7 +46,10 @@ def form_prompts(
 
     Args: prompts and steps, as `build_prompts` gives them; templates, those that the prompts were made of.
     Returns: prompts and steps. The step `context` counts the prompts that have fewer examples than asked for.
+    Raises: AtlasError, with the counts of the steps, when there are no prompts.
     """
+    if prompts.empty:
+        raise AtlasError(_none_sentence(steps))
     record = Steps.continued(steps)
     if form.context:
         examples = choose_examples(prompts, form.context, seed)
@@ -58,6 +61,15 @@ def form_prompts(
         record.add("answer_case", f"answers of causal prompts in lower case; {n_changed} changed", prompts=prompts)
         prompts = prompts.assign(answer=lowered)
     return prompts, record.table()
+
+
+def _none_sentence(steps: pd.DataFrame) -> str:
+    totals = steps[steps["language"] == "all"]
+    counts = ", ".join(f"{name} {n_facts}" for name, n_facts in zip(totals["name"], totals["facts"], strict=True))
+    return (
+        "prompts: no fact has prompts enough in every language and for every kind of model (facts after each step: "
+        f"{counts}); set facts.min_queries lower, or add templates"
+    )
 
 
 def with_contexts(

@@ -4,33 +4,19 @@ import hashlib
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from knatlas.errors import AtlasError
+from knatlas.facts.fetching import Limit, Source, fetch
 from knatlas.progress import Report, silent
 from knatlas.storage import read_json, write_json
 
-CHUNK = 1 << 20  # bytes
-SECONDS = 60  # without a byte until a download is given up
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is at an address: url; what is expected there and which keys of the row name it, in words; what to do with
-    a copy where the network doesn't reach it."""
-
-    url: str
-    content: str
-    keys: str
-    remedy: str
+# of an archive, or of files of which no size is known: a host can't fill the disk with more
+LARGEST = Limit(4 << 30, "the most that a download of unknown size may have (n_bytes of the row allows more)")
 
 
 def download_dataset(
@@ -43,11 +29,11 @@ def download_dataset(
     repository it is over the files kept, not over the archive: the host may pack the same commit differently.
 
     Args: row with repository (owner/name), commit and paths (path in the repository -> path in the folder), or with url
-    and file (its name in the folder), or with instructions alone; and, if known, sha256; progress, called with
-    megabytes; address of the host of repositories.
-    Returns: the record: licence, url, n_files, sha256; repository, commit, archive_sha256; or file, n_bytes.
-    Raises: AtlasError for a folder in use, a failing network or archive, a missing path, a digest that differs, an
-    address that is not http or https, or a data set that can only be fetched by hand.
+    and file (its name in the folder), or with instructions alone; and, if known, sha256 and n_bytes of the files kept;
+    progress, called with megabytes; address of the host of repositories.
+    Returns: the record: licence, url, n_files, n_bytes, sha256; repository, commit, archive_sha256; or file.
+    Raises: AtlasError for a folder in use, a failing network or archive, a missing path, a digest that differs, more
+    bytes than are known of, an address that is not https, or a data set that can only be fetched by hand.
     """
     folder = Path(folder)
     refuse_occupied(folder)
@@ -73,19 +59,20 @@ def fetch_repository(
     url = f"{address}/{row['repository']}/archive/{row['commit']}.zip"
     remedy = f"give the folder that contains '{folder.name}' as facts.folder in the configuration"
     source = Source(url, "the archive of a commit", "repository and commit", remedy)
-    archive_sha256 = fetch(source, archive, progress)
-    n_files = extract(archive, row["paths"], files, url)
-    record = {name: row.get(name) for name in ("repository", "commit", "licence")}
-    return record | {"url": url, "n_files": n_files, "sha256": digest(files), "archive_sha256": archive_sha256}
+    # the host may pack the same files into more bytes: only those kept have a known size
+    archive_sha256 = fetch(source, archive, LARGEST, progress)
+    n_files, n_bytes = extract(archive, row["paths"], files, url, limit_of(row, folder))
+    record = {name: row.get(name) for name in ("repository", "commit", "licence")} | {"url": url}
+    return record | {"n_files": n_files, "n_bytes": n_bytes, "sha256": digest(files), "archive_sha256": archive_sha256}
 
 
 def fetch_file(row: Mapping, files: Path, folder: Path, progress: Report) -> dict[str, str | int]:
     """Fetch the one file of a row; the record of it."""
     files.mkdir()
-    path = files / row["file"]
+    path = inside(files, row["file"])
     setting = row.get("setting")
     remedy = f"give its path as {setting} in the configuration" if setting else f"put it at {folder / row['file']}"
-    sha256 = fetch(Source(row["url"], "a file", "the url", remedy), path, progress)
+    sha256 = fetch(Source(row["url"], "a file", "the url", remedy), path, limit_of(row, folder), progress)
     record = {name: row.get(name) for name in ("url", "file", "licence")}
     return record | {"n_files": 1, "n_bytes": path.stat().st_size, "sha256": sha256}
 
@@ -103,80 +90,54 @@ def record_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.download.json")
 
 
+def limit_of(row: Mapping, folder: Path) -> Limit:
+    """Bytes that the files kept may have: what the row or an earlier download says, else the general limit."""
+    if "n_bytes" in row:
+        return Limit(row["n_bytes"], "which catalog/datasets.yaml says the files have (n_bytes)")
+    path = record_path(folder)
+    known = read_json(path).get("n_bytes") if path.exists() else None
+    reason = f"which those of an earlier download had ({path}). To accept more, delete that record and download again"
+    return LARGEST if known is None else Limit(known, reason)
+
+
+def inside(folder: Path, target: str) -> Path:
+    """The path of a file in a folder; AtlasError for a name that leads out of it."""
+    path = folder / target
+    if ".." in PurePosixPath(target).parts or not path.is_relative_to(folder) or path == folder:
+        raise AtlasError(f"catalog/datasets.yaml: a file is to be kept as '{target}'; expected a path in data/NAME.")
+    return path
+
+
 def refuse_occupied(folder: Path) -> None:
     """Raise AtlasError when the folder holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AtlasError(f"{folder} is there already; a data set is downloaded into a new folder. Remove it or use it.")
 
 
-class WebRedirects(HTTPRedirectHandler):
-    """Follows a redirection to http and https only."""
+def extract(archive: Path, paths: Mapping[str, str], folder: Path, url: str, limit: Limit) -> tuple[int, int]:
+    """Unpack the paths into a folder, as plain files whatever the archive calls them (a link becomes a text).
 
-    def redirect_request(self, request: Request, *details: object) -> Request | None:
-        """The next request; AtlasError for an address of another scheme (the last of the details)."""
-        check_scheme(str(details[-1]))
-        return super().redirect_request(request, *details)
-
-
-def check_scheme(url: str) -> None:
-    """Raise AtlasError for an address that is not http or https."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise AtlasError(f"catalog/datasets.yaml: an address is '{url}'; expected one that begins with https or http.")
-
-
-def fetch(source: Source, path: Path, progress: Report) -> str:
-    """Stream an address into a file; the sha256 of its bytes. AtlasError when it does not arrive whole."""
-    url = source.url
-    check_scheme(url)
-    try:
-        with build_opener(WebRedirects).open(url, timeout=SECONDS) as response:
-            expected = int(response.headers.get("Content-Length") or 0)
-            n_bytes, sha256 = copy(response, path, expected, progress)
-    except HTTPError as error:
-        raise AtlasError(
-            f"{url} answered {error.code} ({error.reason}); expected {source.content}. Compare {source.keys} of the "
-            "row in catalog/datasets.yaml with the page of the data set."
-        ) from error
-    except (OSError, HTTPException) as error:
-        raise AtlasError(no_network(source, str(error) or type(error).__name__)) from error
-    if n_bytes < expected:
-        raise AtlasError(no_network(source, f"{n_bytes} of {expected} bytes arrived"))
-    return sha256
-
-
-def no_network(source: Source, reason: str) -> str:
-    """The sentence for a download that failed on its way."""
-    return (
-        f"{source.url} could not be downloaded ({reason}); nothing was kept. Run the workflow again where the network "
-        f"reaches it, or bring a copy: {source.remedy}."
-    )
-
-
-def copy(response: HTTPResponse, path: Path, expected: int, progress: Report) -> tuple[int, str]:
-    """Write a response to a file; number and sha256 of its bytes."""
-    n_bytes, sha256 = 0, hashlib.sha256()
-    with path.open("wb") as file:
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            sha256.update(chunk)
-            n_bytes += len(chunk)
-            # a host that does not say the length gets one that is never reached
-            progress(n_bytes // CHUNK, expected // CHUNK if expected else n_bytes // CHUNK + 1, "MB")
-    return n_bytes, sha256.hexdigest()
-
-
-def extract(archive: Path, paths: Mapping[str, str], folder: Path, url: str) -> int:
-    """Unpack the paths into a folder; how many files. AtlasError for a broken archive and for a path it lacks."""
+    Returns: how many files, how many bytes. Raises: AtlasError for a broken archive, a path it lacks, or files that
+    are larger together than the limit.
+    """
     try:
         with zipfile.ZipFile(archive) as content:
             wanted = choose_members(content.namelist(), paths, url)
+            # no more than so many bytes come out of a member, whatever it holds
+            n_bytes = sum(content.getinfo(member).file_size for member in wanted)
+            limit.check(url, n_bytes)
             for member, target in wanted.items():
-                (folder / target).parent.mkdir(parents=True, exist_ok=True)
-                with content.open(member) as source, (folder / target).open("wb") as file:
-                    shutil.copyfileobj(source, file)
-    except zipfile.BadZipFile as error:
+                unpack(content, member, inside(folder, target))
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: a locked member
         raise AtlasError(f"{url} is no whole zip archive ({error}); nothing was kept. Download it again.") from error
-    return len(wanted)
+    return len(wanted), n_bytes
+
+
+def unpack(content: zipfile.ZipFile, member: str, path: Path) -> None:
+    """Write one member of an archive to a path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content.open(member) as source, path.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def choose_members(members: list[str], paths: Mapping[str, str], url: str) -> dict[str, str]:
@@ -223,7 +184,7 @@ def check_digest(record: Mapping, expected: str | None, earlier: Path) -> None:
             f"{record['url']}: the files have the digest {record['sha256']}; catalog/datasets.yaml expects {expected}. "
             "They are not the data that the study is about: check the row, and who answers at this address."
         )
-    known = read_json(earlier)["sha256"] if earlier.exists() else record["sha256"]
+    known = read_json(earlier).get("sha256") if earlier.exists() else record["sha256"]
     if record["sha256"] != known:
         raise AtlasError(
             f"{record['url']}: the files have the digest {record['sha256']}; those of an earlier download had {known} "

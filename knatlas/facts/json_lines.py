@@ -39,11 +39,16 @@ def read_json_list(path: Path, form: str) -> list:
 
 
 def read_utf8(path: Path) -> str:
-    """The text of a file; AtlasError when it is missing or not UTF-8."""
+    """The text of a file, without the byte-order mark that some editors put first; AtlasError when it can't be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        # with its mark the first line would be no JSON
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise AtlasError(f"{path} is not there; expected a file of the data set. {REMEDY}") from error
+    except OSError as error:
+        raise AtlasError(
+            f"{path} can't be read ({error.strerror}); expected a file of the data set. {REMEDY}"
+        ) from error
     except UnicodeDecodeError as error:
         raise AtlasError(f"{path} is not UTF-8 text (byte {error.start}). {REMEDY}") from error
 

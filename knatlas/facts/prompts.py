@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from knatlas.errors import AtlasError, unknown
-from knatlas.facts.table import PROMPT_COLUMNS, STEP_COLUMNS
+from knatlas.facts.table import IDENTITY, PROMPT_COLUMNS, STEP_COLUMNS, TEMPLATE_COLUMNS, check_columns
 
 AR_PROMPTS = ("auto", "final", "prefix", "erased", "cued")
 KINDS = ("masked", "causal")
@@ -32,8 +32,10 @@ def build_prompts(
     and separator; kinds, those of the study's models, among "masked" and "causal".
     Returns: the table of prompts, sorted by kind, language and fact, and the table of steps. A fact with fewer than
     min_queries prompts of a kind in one language is dropped in all languages and both kinds.
-    Raises: AtlasError for an unknown ar_prompt, kind or language, or min_queries below 1.
+    Raises: AtlasError for tables without their columns, an unknown ar_prompt, kind or language, or min_queries below 1.
     """
+    check_columns(facts, [*IDENTITY, "language", "subject_label", "object_label"], "the table of facts")
+    check_columns(templates, TEMPLATE_COLUMNS, "the table of templates")
     check(templates, languages, ar_prompt, min_queries, kinds)
     facts = facts[facts["language"].isin(languages)]
     frames = build_frames(templates[templates["language"].isin(languages)], languages, ar_prompt, min_queries, kinds)

@@ -1,5 +1,9 @@
 """The columns of the tables of facts, templates and prompts: the same for every source."""
 
+from collections.abc import Collection, Sequence
+
+from knatlas.errors import AtlasError
+
 IDENTITY = ["fact", "relation", "subject", "object"]
 MARKS = [
     "several_objects",  # the subject has more than one object in this relation
@@ -25,6 +29,16 @@ PROMPT_COLUMNS = [
     "after",
 ]
 STEP_COLUMNS = ["step", "name", "language", "facts", "templates", "prompts", "sentence"]
+
+
+def check_columns(found: Collection[str], expected: Sequence[str], where: str) -> None:
+    """Raise AtlasError where a table (or the names of its columns), which `where` names, lacks a column."""
+    missing = [column for column in expected if column not in found]
+    if missing:
+        raise AtlasError(
+            f"{where} has no column '{missing[0]}'; expected {' '.join(expected)}. Delete its file, and run the "
+            "workflow again"
+        )
 
 
 def fact_id(relation: str, subject: str, obj: str) -> str:

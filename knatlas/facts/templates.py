@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from knatlas.errors import AtlasError, unknown
 from knatlas.facts.table import TEMPLATE_COLUMNS
+from knatlas.yaml_files import read_yaml
 
 SLOTS = ("[X]", "[Y]")
 
@@ -43,9 +43,9 @@ def read_language(
         remedy = f"Write {path.name} into {folder}, with a list of patterns per relation."
         return {}, [unknown("the language of the templates", language, f"a file of {folder}", present, remedy)]
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        return {}, [f"{path} is not YAML ({' '.join(str(error).split())}); quote each pattern that begins with [X]."]
+        content = read_yaml(path, "Quote each pattern that begins with [X].")
+    except AtlasError as error:
+        return {}, str(error).split("\n")
     if not isinstance(content, dict):
         return {}, [f"{path} is not a mapping; expected lines such as 'P36:' with a list of patterns below each."]
     patterns, wrong = {}, []

@@ -11,6 +11,8 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from knatlas.writing import replacing
+
 MAX_WIDTH = 12.0  # inches
 PANEL_HEIGHT = 2.6
 # the palette of Okabe and Ito, which readers with any common colour blindness can tell apart
@@ -107,9 +109,11 @@ def save(figure: Figure, path: str | Path, data: pd.DataFrame) -> list[Path]:
     `path` is taken without its ending. Returns the three paths.
     """
     base = Path(path).with_suffix("")
-    base.parent.mkdir(parents=True, exist_ok=True)
     pdf, png, csv = (base.with_suffix(f".{ending}") for ending in ("pdf", "png", "csv"))
-    figure.savefig(pdf, bbox_inches="tight", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    figure.savefig(png, bbox_inches="tight", metadata={"Software": None})
-    data.to_csv(csv, index=False)
+    no_traces = {pdf: {"CreationDate": None, "Creator": None, "Producer": None}, png: {"Software": None}}
+    for image, metadata in no_traces.items():
+        with replacing(image) as partial:
+            figure.savefig(partial, format=image.suffix[1:], bbox_inches="tight", metadata=metadata)
+    with replacing(csv) as partial:
+        data.to_csv(partial, index=False)
     return [pdf, png, csv]

@@ -49,8 +49,9 @@ def choose_device(where: str, device: str, log: Callable[[str], None] = lambda l
     gpus = [] if device == "cpu" else visible_gpus()
     if device == "cuda" and not gpus:
         raise AtlasError(
-            f"{where}: device is 'cuda', but PyTorch finds no CUDA device here{_visibility()}; use 'auto' or 'cpu', or "
-            "check the driver and that PyTorch was installed with CUDA"
+            f"{where}: device is 'cuda', but PyTorch finds no CUDA device here{_visibility()}; check the driver, that "
+            "PyTorch was installed with CUDA, and that this job was given a GPU (resource gpu, partition), or compute "
+            "without one: compute.device 'cpu' and compute.gpus 0"
         )
     if not gpus:
         return torch.device("cpu")

@@ -1,10 +1,9 @@
-"""Loading a model from disk, always the same way: safetensors only, one attention implementation, no foreign code."""
+"""Loading a model from disk, always the same way: one attention implementation, no foreign code, and safetensors alone
+but for models whose pickle the study allows by name."""
 
-import json
 from collections.abc import Callable
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -16,10 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from knatlas.errors import AtlasError, unknown
 from knatlas.models.architectures import Architecture, architecture_of, check_settings
+from knatlas.models.checkpoint import check_folder, read_settings
 from knatlas.models.conformance import check_record
 from knatlas.models.devices import choose_device
 from knatlas.models.language_model import LanguageModel, as_language_model
-from knatlas.models.sources import ModelSource, check_folder, resolve_model
+from knatlas.models.sources import ModelSource, resolve_model
 
 __all__ = ["LanguageModel", "ModelSource", "as_language_model", "load_model", "resolve_model"]
 
@@ -38,16 +38,18 @@ def load_model(
     Args: dtype one of float32, float64, bfloat16, float16; device "cpu", "cuda", or "auto" (CUDA where there is one),
     of several GPUs one (`choose_device`); log, receives a sentence when all of them were taken.
     Raises: AtlasError for a folder without configuration, weights or tokenizer, an unknown architecture or a setting of
-    it that is not known to work, weights that are missing or do not fit the configuration, a slow tokenizer, an unknown
-    dtype, CUDA where there is none, or a model that does not compute what the record of its architecture says.
+    it that is not known to work, weights that are missing, not finite or do not fit the configuration, a slow
+    tokenizer, an unknown dtype, CUDA where there is none, or a model that does not compute what the record of its
+    architecture says.
     """
     if dtype not in DTYPES:
         raise AtlasError(unknown(f"models: {source.name}: dtype", dtype, "a number format", DTYPES))
     place = choose_device(f"models: {source.name}", device, log)
-    check_folder(source.name, source.folder)
+    check_folder(source.name, source.folder, source.weights, source.location)
     architecture = _known_architecture(source)
     tokenizer = _load_tokenizer(source)
     model = _load_weights(source, architecture, DTYPES[dtype]).to(place)
+    _check_finite(source, model)
     lm = as_language_model(source.name, model, tokenizer, source.revision)
     check_record(lm)
     return lm
@@ -69,16 +71,19 @@ def _load_weights(source: ModelSource, architecture: Architecture, dtype: torch.
             source.folder,
             dtype=dtype,
             attn_implementation=architecture.attention,
-            use_safetensors=True,
+            use_safetensors=source.weights == "safetensors",
+            # of a pickle only arrays of numbers and what describes them; with anything else in it, it is not read
+            weights_only=True,
             local_files_only=True,
             trust_remote_code=False,
             # other sizes are reported by `_check_complete`, with their names
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # damaged files of either format are no narrower exception than this one
         raise AtlasError(
-            f"models: {source.name}: the weights in {source.folder} cannot be loaded ({_first_line(error)})"
+            f"models: {source.name}: the weights in {source.folder} cannot be loaded ({_reason(error)}); "
+            "save or download them again"
         ) from error
     _check_complete(source, report)
     return model
@@ -87,15 +92,21 @@ def _load_weights(source: ModelSource, architecture: Architecture, dtype: torch.
 def _known_architecture(source: ModelSource) -> Architecture:
     """The record of the configuration's model type, its settings checked."""
     # read as JSON: AutoConfig fails on a type that transformers does not know before we can say which ones we do
-    path = source.folder / "config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise AtlasError(f"models: {source.name}: {path} is not JSON: {error}") from error
+    settings = read_settings(source.name, source.folder / "config.json")
     where = f"models: {source.name}: config.json"
     architecture = architecture_of(str(settings.get("model_type")), f"{where}: model_type")
     check_settings(where, settings, architecture)
     return architecture
+
+
+def _check_finite(source: ModelSource, model: PreTrainedModel) -> None:
+    """AtlasError for a weight with NaN or an infinite value, which would make every P(answer) NaN."""
+    for name, weight in model.named_parameters():
+        if weight.numel() and not torch.isfinite(torch.stack(torch.aminmax(weight))).all():
+            raise AtlasError(
+                f"models: {source.name}: {name} has values that are not finite; the weights in {source.folder} are "
+                f"damaged, or too large for {weight.dtype}: save or download them again, or take dtype float32"
+            )
 
 
 def _check_complete(source: ModelSource, report: dict) -> None:
@@ -111,6 +122,16 @@ def _check_complete(source: ModelSource, report: dict) -> None:
             f"models: {source.name}: {source.folder} lacks {len(missing)} of the weights ({', '.join(missing[:3])}); "
             "a checkpoint without its language-model head cannot predict tokens, name one that has it"
         )
+
+
+def _reason(error: Exception) -> str:
+    # torch's own words advise to read the file without the restriction
+    if type(error).__name__ == "UnpicklingError":
+        return (
+            "the pickle is damaged, or holds more than arrays of numbers: that could run code and is read under no "
+            "setting; take a checkpoint in the safetensors format"
+        )
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

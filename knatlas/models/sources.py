@@ -1,7 +1,6 @@
 """Where a model comes from: a folder, or a snapshot of a repository of the Hugging Face hub."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,15 +20,10 @@ from huggingface_hub.errors import (
 
 from knatlas.errors import AtlasError, unknown
 from knatlas.models.architectures import architecture_of
+from knatlas.models.checkpoint import check_folder, check_format, read_settings, wanted_patterns
+from knatlas.redaction import redacted
 
 ORIGINS = ("hub", "folder")
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "sentencepiece.bpe.model")
-# only what is loaded: repositories also hold the same weights in other formats
-WANTED = (
-    *("config.json", "model*.safetensors", "model.safetensors.index.json"),
-    *("*token*", "vocab*", "merges.txt", "*.model"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,57 +31,45 @@ class ModelSource:
     """A model on this machine's disk: its name in the study, its folder, and what exactly is in the folder.
 
     `revision` is the commit of the repository, or "sha256:" and a digest of the files of a local folder.
-    `location` is what the study names: the repository's id or the folder.
+    `location` is what the study names: the repository's id or the folder. `weights` is the format that is read,
+    "safetensors", or "pickle" where the study allows that for this model.
     """
 
     name: str
     folder: Path
     revision: str
     location: str
+    weights: str = "safetensors"
 
 
-def resolve_model(name: str, origin: str, location: str, revision: str | None = None) -> ModelSource:
+def resolve_model(
+    name: str, origin: str, location: str, revision: str | None = None, weights: str = "safetensors"
+) -> ModelSource:
     """The files of a model as a ModelSource; a hub repository is downloaded once and then taken from the cache.
 
     Args: name in the study; origin "hub" or "folder"; location, a repository id or a folder; revision, a branch, tag or
-    commit of the repository (default: its main branch). The token for gated models is read from HF_TOKEN.
-    Raises: AtlasError for what a user can mend: no such folder, repository or revision, no access, no network.
+    commit of the repository (default: its main branch); weights, the format to read, "safetensors" or "pickle". The
+    token for gated models is read from HF_TOKEN.
+    Raises: AtlasError for what a user can mend: no such folder, repository or revision, no access, no network, weights
+    in another format only, code that a folder brings along.
     """
+    check_format(name, weights)
     if origin not in ORIGINS:
         raise AtlasError(unknown(f"models: {name}: origin", origin, "where models come from", ORIGINS))
     if origin == "hub":
-        return _from_hub(name, location, revision)
+        return _from_hub(name, location, revision, weights)
     if revision is not None:
         raise AtlasError(
             f"models: {name}: revision is '{revision}', but {location} is a folder and has no revisions; leave it out"
         )
     folder = Path(location)
-    check_folder(name, folder)
-    return ModelSource(name, folder, f"sha256:{_folder_digest(folder)}", location)
-
-
-def check_folder(name: str, folder: Path) -> None:
-    """AtlasError unless the folder holds a configuration, safetensors weights and a tokenizer."""
-    if not folder.is_dir():
-        raise AtlasError(f"models: {name}: the folder {folder} does not exist")
-    if not (folder / "config.json").is_file():
-        raise AtlasError(f"models: {name}: {folder} has no config.json; it is not a model in the transformers format")
-    if not any((folder / file).is_file() for file in WEIGHT_FILES):
-        raise AtlasError(
-            f"models: {name}: {folder} has no weights in the safetensors format (one of {' '.join(WEIGHT_FILES)}); "
-            "other formats can run code when they are read and are not loaded. Load the model once with transformers, "
-            "save it with save_pretrained, and name that folder"
-        )
-    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
-        raise AtlasError(
-            f"models: {name}: {folder} has no tokenizer (one of {' '.join(TOKENIZER_FILES)}); save it there with "
-            "tokenizer.save_pretrained"
-        )
+    check_folder(name, folder, weights)
+    return ModelSource(name, folder, f"sha256:{_folder_digest(folder, weights)}", location, weights)
 
 
 def check_kind(source: ModelSource, kind: str) -> None:
     """AtlasError unless the architecture that config.json names is of the kind that the study says."""
-    config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    config = read_settings(source.name, source.folder / "config.json")
     found = architecture_of(str(config.get("model_type")), f"models: {source.name}: config.json: model_type").kind
     if found != kind:
         raise AtlasError(
@@ -95,26 +77,27 @@ def check_kind(source: ModelSource, kind: str) -> None:
         )
 
 
-def _folder_digest(folder: Path) -> str:
+def _folder_digest(folder: Path, weights: str) -> str:
     """Digest of the files that are loaded; others in the folder, such as a log, do not count."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if any(path.match(pattern) for pattern in WANTED)):
+    whole, patterns = hashlib.sha256(), wanted_patterns(weights)
+    for path in sorted(path for path in folder.iterdir() if any(path.match(pattern) for pattern in patterns)):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{path.name} {content}\n".encode())
     return whole.hexdigest()[:16]
 
 
-def _from_hub(name: str, repository: str, revision: str | None) -> ModelSource:
-    token = os.environ.get("HF_TOKEN") or None
+def _from_hub(name: str, repository: str, revision: str | None, weights: str) -> ModelSource:
+    # a token with a line break at its end, as files have it, can't be sent
+    token, patterns = os.environ.get("HF_TOKEN", "").strip() or None, list(wanted_patterns(weights))
     try:
-        folder = Path(snapshot_download(repository, revision=revision, token=token, allow_patterns=list(WANTED)))
+        folder = Path(snapshot_download(repository, revision=revision, token=token, allow_patterns=patterns))
     except (HTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         # without the chain, and without the error's own text: a request may hold the token
         sentence = _hub_sentence(repository, revision, error, token is not None)
-        raise AtlasError(f"models: {name}: '{repository}' {sentence}") from None
-    check_folder(name, folder)
-    return ModelSource(name, folder, folder.name, repository)
+        raise AtlasError(f"models: {name}: '{redacted(repository)}' {sentence}") from None
+    check_folder(name, folder, weights, repository)
+    return ModelSource(name, folder, folder.name, repository, weights)
 
 
 def _hub_sentence(repository: str, revision: str | None, error: Exception, has_token: bool) -> str:

@@ -42,7 +42,8 @@ class Stage:
 class ModelPlan:
     """All that the stages of a model depend on.
 
-    n_facts: facts whose neurons are searched. points_of: the points of a path that are evaluated.
+    n_facts: facts whose neurons are searched; n_shards: into which they are dealt out.
+    points_of: the points of a path that are evaluated.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelPlan:
     work: Workload
     rates: Rates
     n_facts: int
+    n_shards: int = 1
     points_of: Callable[[AttributionMethod], float] = paid_points
 
     @property

@@ -1,25 +1,22 @@
 """The plan of a study: one row per model and stage, totals, and a sentence for each thing that is assumed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from knatlas.attribution.cost import paid_points
-from knatlas.attribution.methods import AttributionMethod
-from knatlas.catalog import read_catalog
-from knatlas.planning.model_plan import ModelPlan, Stage
+from knatlas.planning.model_plan import Stage
 from knatlas.planning.rates import Rates
-from knatlas.planning.shapes import model_shape
+from knatlas.planning.requests import REQUESTED, job_request
+from knatlas.planning.shards import shard_counts
 from knatlas.planning.stages import STAGES
-from knatlas.planning.workload import Workload, workload
-from knatlas.storage import read_table
-from knatlas.study import all_models, languages_of
+from knatlas.planning.study_models import NOTHING, planned_model
+from knatlas.planning.workload import workload
 
 COLUMNS = [
     *("model", "stage", "jobs", "tflop", "gpu_hours", "cpu_hours", "gpu_memory_gb", "memory_gb"),
-    *("disk_kept_gb", "disk_held_gb"),
+    *("disk_kept_gb", "disk_held_gb", *REQUESTED),
 ]
 ADDED = ["jobs", "tflop", "gpu_hours", "cpu_hours", "disk_kept_gb", "disk_held_gb"]
 
@@ -61,77 +58,42 @@ def plan_study(study: Mapping, results: Path, is_counted: bool = True) -> Plan:
     Args: study, with all defaults (`read_study`); results, its folder, which need not be there; is_counted, whether
     what the study has computed so far (prompts, models, finished shards) takes the place of what is expected.
     """
-    work, rates = workload(study, results, is_counted), Rates(_device(study), study["dtype"])
-    sentences, stages = [work.sentence, TOKENS, RANKING, WEIGHTS], []
+    stages, sentences = _stages(study, results if is_counted else NOTHING)
+    return Plan(stages, stage_table(stages, job_requests(study)), sentences)
+
+
+def job_requests(study: Mapping) -> dict[tuple[str, str], dict[str, int]]:
+    """What each job of a stage of a model asks for at its first attempt, columns `REQUESTED`, by (model, stage).
+
+    From the plan that counts nothing: a job's request is the same before a study and in its midst.
+    """
+    factor = study["compute"]["time_factor"]
+    return {(stage.model, stage.stage): job_request(stage, factor) for stage in _stages(study, NOTHING)[0]}
+
+
+def _stages(study: Mapping, results: Path) -> tuple[list[Stage], list[str]]:
+    """The stages of all models, and what is assumed."""
+    work, rates = workload(study, results), Rates(device_class(study), study["dtype"])
+    sentences, stages, shards = [work.sentence, TOKENS, RANKING, WEIGHTS], [], shard_counts(study)
     for name in study["models"]:
-        plan, notes = _model_plan(study, results if is_counted else Path("/nonexistent"), name, work, rates)
+        plan, notes = planned_model(study, results, name, work, rates, shards[name])
         stages += [found for stage in STAGES if (found := stage(plan)) is not None]
         sentences += notes
-    sentences += rates.sentences()
-    return Plan(stages, stage_table(stages), list(dict.fromkeys(sentences)))
+    return stages, list(dict.fromkeys(sentences + rates.sentences()))
 
 
-def _device(study: Mapping) -> str:
-    """The class of device of jobs that run a model."""
+def device_class(study: Mapping) -> str:
+    """The class of device of jobs that run a model: "gpu" or "cpu", as in catalog/rates.yaml."""
     compute = study["compute"]
-    return "gpu" if compute["device"] == "cuda" or compute["gpus"] > 0 else "cpu"
+    return "gpu" if compute["device"] == "cuda" or (compute["device"] == "auto" and compute["gpus"] > 0) else "cpu"
 
 
-def _model_plan(study: Mapping, results: Path, name: str, work: Workload, rates: Rates) -> tuple[ModelPlan, list[str]]:
-    """One model of a study, and what is assumed of it."""
-    record = all_models(study)[name]
-    shape, guess = model_shape(record, results, name)
-    n_facts, facts_sentence = _searched_facts(study, results, name, work)
-    points_of, points_sentence = _points(results, name)
-    is_checked = _is_checked(study["attribution"])
-    plan = ModelPlan(name, record, shape, study, languages_of(study, name), work, rates, n_facts, points_of)
-    notes = [guess, facts_sentence, points_sentence if is_checked else ""]
-    return plan, [sentence for sentence in notes if sentence]
-
-
-def _is_checked(settings: Mapping) -> bool:
-    """Whether any method of a study takes fewer points than its rule."""
-    kinds = [settings["quadrature"], *(own.get("quadrature", "full") for own in settings["methods"].values())]
-    return "checked" in kinds
-
-
-def _searched_facts(study: Mapping, results: Path, name: str, work: Workload) -> tuple[int, str]:
-    """How many facts are searched in a model: those chosen, or as many as may be."""
-    path = results / "localisation" / f"{name}.parquet"
-    if path.is_file():
-        return len(read_table(path)), ""
-    settings = study["localisation"]
-    most = work.n_facts if settings["facts"] is None else min(settings["facts"], work.n_facts)
-    may_fail = settings["known_languages"] > 0 or settings["min_probability"] > 0
-    return most, f"{most:,} facts are searched per model, if so many qualify" if may_fail else ""
-
-
-def _points(results: Path, name: str) -> tuple[Callable[[AttributionMethod], float], str]:
-    """The points that are evaluated of a path: of the rule, or those that the checked quadrature needs.
-
-    Their share of the rule's is counted in the model's gathered queries where they are there; else they are a row of
-    catalog/rates.yaml.
-    """
-    path, table = results / "scores" / f"{name}.queries.parquet", read_catalog("rates")["checked_points"]
-    if path.is_file() and {"n_points", "n_full_points"} <= set(queries := read_table(path)):
-        sums = queries[["n_points", "n_full_points"]].sum()
-        share = float(sums["n_points"] / sums["n_full_points"])
-        sentence = f"{name}: quadrature checked took {share:.3f} of the rule's points, counted"
-        return lambda method: paid_points(method) * (share if method.quadrature == "checked" else 1.0), sentence
-
-    def points(method: AttributionMethod) -> float:
-        paid = paid_points(method)
-        return min(paid, table[method.path]["value"]) if method.quadrature == "checked" else paid
-
-    values = ", ".join(f"{row['value']:g} ({kind})" for kind, row in table.items())
-    return points, f"points per path that quadrature checked takes: {values}; {table['zero']['how']}"
-
-
-def stage_table(stages: Sequence[Stage]) -> pd.DataFrame:
-    """The rows of a plan and their totals; memory is the largest of all, everything else the sum."""
-    table = pd.DataFrame([_row(stage) for stage in stages], columns=COLUMNS)
-    total = table[ADDED].sum().to_dict() | table[["gpu_memory_gb", "memory_gb"]].max().to_dict()
-    total = {"model": "total", "stage": ""} | total | {"jobs": int(total["jobs"])}
+def stage_table(stages: Sequence[Stage], requests: Mapping[tuple[str, str], Mapping[str, int]]) -> pd.DataFrame:
+    """The rows of a plan and their totals; of memory and requests the largest of all, else the sum."""
+    table = pd.DataFrame([_row(stage) | requests[stage.model, stage.stage] for stage in stages], columns=COLUMNS)
+    total = table[ADDED].sum().to_dict() | table[["gpu_memory_gb", "memory_gb", *REQUESTED]].max().to_dict()
+    whole = {name: int(total[name]) for name in ("jobs", *REQUESTED)}
+    total = {"model": "total", "stage": ""} | total | whole
     return pd.concat([table, pd.DataFrame([total], columns=COLUMNS)], ignore_index=True)
 
 

@@ -72,26 +72,29 @@ def _ranked_rows(plan: ModelPlan, answer_tokens: float) -> float:
 
 def attribution(plan: ModelPlan) -> Stage:
     """All methods of the study on all queries of the searched facts."""
-    settings, per_fact = plan.study["attribution"], Flops()
+    jobs = plan.n_shards * n_groups(plan)
+    files, kept = shard_gb(plan), plan.study["attribution"]["keep_shards"]
+    # finished batches lie beside a shard until it is written, and the shard itself in memory
+    others = {"kept_gb": files if kept else 0.0, "held_gb": 2 * files, "files_gb": files / jobs + _statistics_gb(plan)}
+    return plan.model_stage("attribution", jobs, attribution_work(plan), rows_gb=_sweep_gb(plan), **others)
+
+
+def attribution_work(plan: ModelPlan) -> tuple[float, float]:
+    """Operations and seconds of all shards of a model, without their starts."""
+    per_fact, completeness = Flops(), plan.study["attribution"]["completeness"]
     for _, size, n in plan.sizes():
-        per_fact += attribution_flops(plan.shape, size, plan.methods, plan.points_of, settings["completeness"]) * n
+        per_fact += attribution_flops(plan.shape, size, plan.methods, plan.points_of, completeness) * n
         if plan.check:
             reference, share = plan.check
             per_fact += attribution_flops(plan.shape, size, [reference], plan.points_of) * (n * share)
     flops = per_fact.total * plan.n_facts
     n_layers = plan.n_facts * plan.shape.n_layers * sum(n * size.n_positions for _, size, n in plan.sizes())
-    seconds = flops / plan.rates("attribution") + n_layers * plan.rates("seconds_per_readout_layer")
-    jobs = settings["shards"] * (1 if settings["keep"] == "candidates" else len(plan.languages))
-    files, kept = shard_gb(plan), settings["keep_shards"]
-    # finished batches lie beside a shard until it is written, and the shard itself in memory
-    others = {"kept_gb": files if kept else 0.0, "held_gb": 2 * files, "files_gb": files / jobs + _statistics_gb(plan)}
-    return plan.model_stage(
-        "attribution",
-        jobs,
-        (flops, seconds),
-        rows_gb=_sweep_gb(plan),
-        **others,
-    )
+    return flops, flops / plan.rates("attribution") + n_layers * plan.rates("seconds_per_readout_layer")
+
+
+def n_groups(plan: ModelPlan) -> int:
+    """Jobs per shard: one for each language, or of candidates one for all together."""
+    return 1 if plan.study["attribution"]["keep"] == "candidates" else len(plan.languages)
 
 
 def _statistics_gb(plan: ModelPlan) -> float:

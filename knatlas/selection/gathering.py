@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from knatlas.errors import AtlasError
 from knatlas.storage import Block, Layout, SlicedArrays, read_metadata, read_table, write_array_blocks
 
 # What belongs to a shard and not to its model.
 OF_SHARD = ("facts", "language", "languages")
+# what all shards of a model have in common
+COMMON = ("model", "methods", "dtype")
 
 
 def gather_shards(
@@ -20,8 +23,10 @@ def gather_shards(
     Dense shards hold one language, arrays (facts, layers, neurons): the scores are (facts, languages, layers, neurons),
     NaN where no shard has a fact in a language. Shards of candidates hold all languages and are joined along the facts.
     Returns: the metadata of the scores, and the tables of queries that lie beside the shards (NAME.queries.parquet).
+    Raises: AtlasError for a file that is no shard, or is of another model, method or language than the others.
     """
     metadata = {str(path): read_metadata(path) for path in paths}
+    _check_shards(metadata, languages)
     shards = {path: SlicedArrays(path) for path in metadata}
     facts = sorted({fact for part in metadata.values() for fact in part["facts"]})
     first = metadata[str(paths[0])]
@@ -34,6 +39,19 @@ def gather_shards(
     missing = sorted(set(range(len(facts) * columns)).difference(*places.values()))
     write_array_blocks(layout, _blocks(shards, places, missing, layout), output, whole)
     return whole, pd.concat([read_table(_queries_of(path)) for path in paths], ignore_index=True)
+
+
+def _check_shards(metadata: dict[str, dict], languages: Sequence[str]) -> None:
+    (first, reference), *others = metadata.items()
+    remedy = "delete it, and run the workflow again"
+    for path, part in metadata.items():
+        if "facts" not in part or part.get("language", languages[0]) not in languages:
+            what = f"is of language '{part['language']}'" if "facts" in part else "is no shard of an attribution"
+            raise AtlasError(f"{path} {what}; expected a shard of {' '.join(languages)}; {remedy}")
+    for path, part in others:
+        for key in COMMON:
+            if part.get(key) != reference.get(key):
+                raise AtlasError(f"{path} has another {key} than {first}: shards of different runs; {remedy}")
 
 
 def _places(part: dict, facts: list[str], languages: list[str] | None) -> list[int]:

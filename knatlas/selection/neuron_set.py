@@ -14,7 +14,9 @@ from knatlas.storage import read_metadata, read_table
 
 SET_COLUMNS = ["fact", "language", "draw", "layer", "index", "score", "selection"]
 SET_TYPES = {"draw": "int32", "layer": "int32", "index": "int32", "score": "float64"}
+SET_METADATA = ["selection", "facts", "languages", "n_layers", "n_neurons", "n_draws", "not_searched"]
 ALL = "all"
+FOLDER = "neurons"  # neurons/MODEL/SELECTION.parquet
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,17 @@ class NeuronSets:
     origin: Mapping = field(default_factory=dict)
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame, metadata: Mapping) -> "NeuronSets":
-        """The sets of a table and the metadata that `metadata` wrote; AtlasError when columns are missing."""
-        missing = [column for column in SET_COLUMNS if column not in table]
-        if missing:
-            raise AtlasError(f"table of neuron sets: column {missing[0]} is missing; expected {' '.join(SET_COLUMNS)}")
-        known = {key: metadata[key] for key in ("selection", "facts", "languages", "n_layers", "n_neurons", "n_draws")}
+    def from_table(cls, table: pd.DataFrame, metadata: Mapping, where: str = "table of neuron sets") -> "NeuronSets":
+        """The sets of a table and the metadata that `metadata` wrote.
+
+        Raises: AtlasError, beginning with `where`, for missing columns or metadata, values of another type, and neurons
+        that the model does not have.
+        """
+        _check_columns(table, metadata, where)
+        known = {key: metadata[key] for key in SET_METADATA if key != "not_searched"}
         pairs = [tuple(pair) for pair in metadata["not_searched"]]
-        origin = {key: value for key, value in metadata.items() if key not in {*known, "not_searched"}}
-        return cls(table[SET_COLUMNS].astype(SET_TYPES), **known, not_searched=pairs, origin=origin)
+        origin = {key: value for key, value in metadata.items() if key not in SET_METADATA}
+        return cls(_typed(table, metadata, where), **known, not_searched=pairs, origin=origin)
 
     @property
     def metadata(self) -> dict:
@@ -144,5 +148,37 @@ def as_table(selection: str, found: Sequence[FoundSet]) -> pd.DataFrame:
 
 
 def read_neuron_sets(path: str | Path) -> NeuronSets:
-    """The neuron sets of a file."""
-    return NeuronSets.from_table(read_table(path), read_metadata(path))
+    """The neuron sets of a file.
+
+    Raises: AtlasError for a file that holds no neuron sets, or that lies in the folder of a study under the name of
+    another model or selection.
+    """
+    sets, path = NeuronSets.from_table(read_table(path), read_metadata(path), str(path)), Path(path)
+    if path.parent.parent.name == FOLDER and (sets.model, sets.selection) != (path.parent.name, path.stem):
+        raise AtlasError(
+            f"{path} holds the sets of selection '{sets.selection}' in the model '{sets.model}', not those of its "
+            "name; delete it, and run the workflow again"
+        )
+    return sets
+
+
+def _check_columns(table: pd.DataFrame, metadata: Mapping, where: str) -> None:
+    for kind, found, expected in (("column", table, SET_COLUMNS), ("metadata", metadata, SET_METADATA)):
+        missing = [name for name in expected if name not in found]
+        if missing:
+            raise AtlasError(
+                f"{where}: {kind} {missing[0]} is missing; expected {' '.join(expected)}, as the selection writes them"
+            )
+
+
+def _typed(table: pd.DataFrame, metadata: Mapping, where: str) -> pd.DataFrame:
+    """The rows in their types, all of them neurons of the model."""
+    try:
+        typed = table[SET_COLUMNS].astype(SET_TYPES)
+    except (TypeError, ValueError) as error:
+        raise AtlasError(f"{where}: a value is of another type than its column ({error})") from error
+    for column, size in (("layer", metadata["n_layers"]), ("index", metadata["n_neurons"])):
+        outside = typed.loc[(typed[column] < 0) | (typed[column] >= size), column]
+        if len(outside):
+            raise AtlasError(f"{where}: a neuron has {column} {outside.iloc[0]}; expected 0 to {size - 1}")
+    return typed

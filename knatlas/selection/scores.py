@@ -106,8 +106,16 @@ class Scores:
 
 
 def read_scores(path: str | Path) -> Scores:
-    """The scores of a file that `gather_shards` made; arrays are read from disk as they are needed."""
+    """The scores of a file that `gather_shards` made; arrays are read from disk as they are needed.
+
+    Raises: AtlasError for a file of other content.
+    """
     metadata = read_metadata(path)
+    missing = [key for key in ("facts", "languages") if key not in metadata]
+    if missing:
+        raise AtlasError(
+            f"{path} holds no scores: its metadata has no {missing[0]}; delete it and run the workflow again"
+        )
     origin = {key: value for key, value in metadata.items() if key not in ("facts", "languages", "shape", "grid")}
     shape = tuple(metadata["shape"]) if "shape" in metadata else None
     weights = metadata.get("grid", {})

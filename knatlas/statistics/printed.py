@@ -1,30 +1,27 @@
-"""Numbers that papers print (catalog/printed.yaml), set beside ours."""
+"""Numbers that papers print (catalog/paper_results), set beside ours."""
+
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError, unknown
+from knatlas.statistics.printed_cells import read_cells
 
 VALUE, DOUBT = "value", "doubt"
 
 
 def printed_values(paper: str, place: int | str) -> list[dict]:
-    """The entries of one table, figure or text of a paper: the columns that identify a row, and `value`, as printed.
+    """The legible entries of one table, figure or text of a paper: the columns that identify a row, and `value`.
 
     An entry that doesn't agree with others of the paper, or is printed without its sign, says so in `doubt`.
     Args: paper; place, the number of a table (3), or a name in the catalog ("table3", "figure3", "perturbation").
     Raises: AtlasError for a paper or a place that the catalog lacks.
     """
-    papers = read_catalog("printed")
-    if paper not in papers:
-        raise AtlasError(unknown("the paper", paper, "a paper of catalog/printed.yaml", papers))
-    places = papers[paper]
-    name = f"table{place}" if isinstance(place, int) else place
-    if name not in places:
-        kind = "table" if name.startswith("table") else "place"
-        raise AtlasError(unknown(f"the {kind} of {paper}", name, "one of catalog/printed.yaml", places))
-    return places[name]
+    cells = read_cells(paper, f"table{place}" if isinstance(place, int) else place)
+    doubts = [{DOUBT: cell.doubt} if cell.doubt else {} for cell in cells]
+    entries = [{**cell.keys, VALUE: cell.value, **doubt} for cell, doubt in zip(cells, doubts, strict=True)]
+    return [entry for entry in entries if entry[VALUE] is not None]
 
 
 def beside_paper(table: pd.DataFrame, paper: str, place: int | str) -> pd.DataFrame:
@@ -37,20 +34,36 @@ def beside_paper(table: pd.DataFrame, paper: str, place: int | str) -> pd.DataFr
     """
     printed, entries = np.full(len(table), np.nan), printed_values(paper, place)
     doubts = np.full(len(table), "", dtype=object)
-    for entry in entries:
-        is_row = _is_row_of(table, entry)
-        printed[is_row], doubts[is_row] = entry[VALUE], entry.get(DOUBT, "")
+    keys = [{name: value for name, value in entry.items() if name not in (VALUE, DOUBT)} for entry in entries]
+    for rows, entry in zip(rows_with(table, keys), entries, strict=True):
+        printed[rows], doubts[rows] = entry[VALUE], entry.get(DOUBT, "")
     table = table.assign(paper=printed, difference=table[VALUE].astype(float) - printed)
     return table.assign(doubt=doubts) if any(DOUBT in entry for entry in entries) else table
 
 
-def _is_row_of(table: pd.DataFrame, entry: dict) -> np.ndarray:
-    is_row = np.ones(len(table), dtype=bool)
-    for column in entry.keys() - {VALUE, DOUBT}:
+def rows_with(table: pd.DataFrame, wanted: Iterable[Mapping]) -> Iterator[list[int]]:
+    """For each of `wanted` (columns and values) the positions of the rows that have these values, compared as text.
+
+    Raises: AtlasError when the table lacks a column.
+    """
+    indices: dict[tuple, dict] = {}
+    for keys in wanted:
+        columns = tuple(keys)
+        if columns not in indices:
+            indices[columns] = _index(table, columns)
+        yield indices[columns].get(tuple(str(value) for value in keys.values()), [])
+
+
+def _index(table: pd.DataFrame, columns: tuple[str, ...]) -> dict[tuple, list[int]]:
+    """The positions of the rows by the text in their columns."""
+    for column in columns:
         if column not in table:
-            raise AtlasError(unknown("catalog/printed.yaml: a key", column, "a column of the table", table.columns))
-        is_row &= (table[column].astype(str) == str(entry[column])).to_numpy()
-    return is_row
+            raise AtlasError(unknown("catalog/paper_results: a key", column, "a column of the table", table.columns))
+    texts = [table[column].astype(str).tolist() for column in columns]
+    positions: dict[tuple, list[int]] = {}
+    for position, key in enumerate(zip(*texts, strict=True)):
+        positions.setdefault(key, []).append(position)
+    return positions
 
 
 def printed_neurons(model: str) -> list[tuple[int, int]]:

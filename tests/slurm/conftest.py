@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from knatlas.provenance import record_path
+
 from ..workflow.conftest import copy_repository
 from .cluster import Cluster, install, missing_programs
 
@@ -71,12 +73,15 @@ def trouble(computed: Path, folder: Path) -> Path:
     """A copy in which jobs that run a model first ask for too little memory, and a table for the data card is empty."""
     shutil.copytree(computed, folder, copy_function=shutil.copy2, dirs_exist_ok=True)
     (folder / KNOWN).unlink()
-    (folder / RESULTS / "facts" / "cleaning.csv").write_text("")
-    rules = folder / "rules" / "resources.smk"
-    text = rules.read_text()
-    assert text.count("(2000 + 8 * millions)") == 1
+    cleaning = folder / RESULTS / "facts" / "cleaning.csv"
+    cleaning.write_text("")
+    record_path(cleaning).unlink()
+    requests = folder / "knatlas" / "planning" / "requests.py"
+    text = requests.read_text()
+    usual = "EXTRA_MB, MEMORY_FACTOR, MB_STEP = 2000, 1.25, 100"
+    assert text.count(usual) == 1
     # about 550 MB are used, of which a sum over processes counts some twice
-    rules.write_text(text.replace("(2000 + 8 * millions)", "(450 + 8 * millions)"))
+    requests.write_text(text.replace(usual, "EXTRA_MB, MEMORY_FACTOR, MB_STEP = 466, 0, 1"))
     return folder
 
 

@@ -1,17 +1,14 @@
 # A job that outlives the time limit of its first attempt, with what the rules of the workflow ask for.
-MODELS = {"toy": {}}
-
-
 include: "../../rules/resources.smk"
 
 
 rule outlive_limit:
     output:
-        "{model}.txt",
+        "{name}.txt",
     log:
-        "{model}.log",
+        "{name}.log",
     resources:
-        mem_mb=model_memory,
+        mem_mb=megabytes(2016),
         runtime=minutes(1),
         batch_rows=batch_rows,
     message:

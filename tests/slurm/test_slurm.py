@@ -75,6 +75,8 @@ def test_a_job_without_enough_memory_gets_more_and_a_failing_one_shows_its_log_w
     assert [job["MinMemoryNode"] for job in (small, large)] == ["466M", "932M"]
     assert small["StdOut"] in call.text  # the log that says why
     assert re.search(r"oom-kill|[Ee]xceeded .*memory limit", Path(small["StdOut"]).read_text())
+    # the study's 64 rows per pass, halved
+    assert "batch_rows=32" in (call.folder / RESULTS / "logs" / "measure_known" / "smoke-gpt2.log").read_text()
     assert_same_measurements(read_table(call.folder / KNOWN), read_table(computed / KNOWN))
 
     assert call.process.returncode == 1 and not (call.folder / CARD).exists()

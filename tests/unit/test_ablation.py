@@ -6,7 +6,7 @@ import pytest
 
 from knatlas.statistics.ablation import FULL, OPERATIONS, TABLE_COLUMNS, VARIANTS, summarise_ablation
 from knatlas.statistics.bootstrap import bootstrap_mean, bootstrap_ratio
-from knatlas.statistics.printed import beside_paper, printed_values
+from knatlas.statistics.printed import beside_paper
 
 MODEL = "mgpt"
 WITHOUT_QUERIES = VARIANTS[0]
@@ -155,21 +155,3 @@ def test_the_printed_ratio_stands_beside_those_of_all_languages_only():
     shown = table[table["paper"].notna()]
     assert len(shown) == 6 and set(shown["statistic"]) == {"ratio"} and set(shown["language"]) == {"all"}
     assert pick(table, operation="average")["paper"] == 0.84 and set(shown["selection"]) == set(VARIANTS[:2])
-
-
-@pytest.mark.parametrize("selection", VARIANTS[:2])
-def test_printed_averages_are_those_of_enhance_and_suppress(selection):
-    entries = [entry for entry in printed_values("matrice", 2) if entry["selection"] == selection]
-    cells = {(entry["model"], entry["operation"]): entry["value"] for entry in entries}
-    assert len(cells) == len(entries) == 12
-    for model in ("mgpt", "llama-2-7b", "llama-3-8b", "mbert"):
-        assert cells[model, "average"] == pytest.approx((cells[model, "enhance"] + cells[model, "suppress"]) / 2)
-
-
-@pytest.mark.parametrize(("number", "gains"), [(3, (15.01, 16.92, 17.94, 12.80)), (4, (17.57, 20.20, 21.43, 15.28))])
-def test_printed_gains_in_reliability_follow_from_tables_3_and_4(number, gains):
-    cells = {(e["model"], e["selection"], e["statistic"]): e["value"] for e in printed_values("matrice", number)}
-    assert len(cells) == len(printed_values("matrice", number)) == 36
-    for model, gain in zip(("mgpt", "llama-2-7b", "llama-3-8b", "mbert"), gains, strict=True):
-        ours, baseline = (cells[model, name, "reliability"] for name in ("matrice", "likn"))
-        assert ours - baseline == pytest.approx(gain, abs=0.006)

@@ -21,7 +21,9 @@ from knatlas.planning.comparison import job_records, plan_error
 from knatlas.planning.known import known_files
 from knatlas.planning.plan import ADDED, plan_study
 from knatlas.planning.rates import Rates
+from knatlas.planning.requests import job_request
 from knatlas.planning.shapes import catalog_shape, guessed_shape, model_shape
+from knatlas.planning.shards import shard_counts
 from knatlas.planning.workload import Queries, workload
 from knatlas.storage import write_json, write_table
 from knatlas.study import all_models, languages_of, localized_models, read_study
@@ -339,6 +341,64 @@ def test_jobs_are_per_language_or_of_candidates_for_all(tmp_path):
     assert stage_of(plan_study(study, tmp_path), "attribution", "mbert").jobs == 8
     study["attribution"]["keep"] = "candidates"
     assert stage_of(plan_study(study, tmp_path), "attribution", "mbert").jobs == 4
+
+
+# requests and shards
+
+
+def test_a_job_asks_for_twice_its_planned_time_and_its_memory_with_room(tmp_path):
+    plan = plan_study(study_of(models=["llama-2-7b"], compute={"device": "cuda", "gpus": 1}), tmp_path)
+    stage = stage_of(plan, "fact_checking", "llama-2-7b")
+    minutes = 15 + 2 * (stage.seconds + stage.start_seconds) / 60
+    megabytes = 2000 + 1250 * stage.memory_gb
+    asked = job_request(stage)
+    assert minutes <= asked["job_minutes"] < minutes + 5 and asked["job_minutes"] % 5 == 0
+    assert megabytes <= asked["job_mb"] < megabytes + 100 and asked["job_mb"] % 100 == 0
+    (row,) = plan.table[plan.table["stage"] == "fact_checking"].itertuples()
+    assert {"job_mb": row.job_mb, "job_minutes": row.job_minutes} == asked
+
+
+def test_slower_devices_get_more_time_and_nothing_else_changes(tmp_path):
+    plans = [plan_study(study_of(compute={"time_factor": factor}), tmp_path).table for factor in (1, 3)]
+    one, three = (plan.loc[plan["stage"] == "attribution", "job_minutes"].item() - 15 for plan in plans)
+    assert 3 * one - 15 <= three <= 3 * one + 5 and three > one
+    pd.testing.assert_frame_equal(*(plan.drop(columns="job_minutes") for plan in plans))
+
+
+@pytest.mark.parametrize("keep", ["all", "candidates"])
+def test_automatic_shards_take_the_minutes_that_a_study_gives_them_on_a_gpu(tmp_path, keep):
+    attribution = {"shards": "auto", "shard_minutes": 10, "keep": keep}
+    study = study_of(models=["gpt2", "llama-2-7b"], attribution=attribution, compute={"device": "cuda", "gpus": 1})
+    counts, plan = shard_counts(study), plan_study(study, tmp_path)
+    assert counts["gpt2"] < counts["llama-2-7b"]
+    for model, n in counts.items():
+        stage = stage_of(plan, "attribution", model)
+        groups = 1 if keep == "candidates" else len(languages_of(study, model))
+        assert n > 1 and stage.jobs == n * groups
+        assert stage.seconds / (n * groups) <= 600 < stage.seconds / ((n - 1) * groups)
+
+
+def test_requests_do_not_change_while_a_study_runs(tmp_path):
+    study = study_of()
+    before = plan_study(study, tmp_path).table[["model", "stage", "job_mb", "job_minutes"]]
+    write_table(prompts(4, 1), tmp_path / "facts" / "prompts.parquet")
+    after = plan_study(study, tmp_path)
+    assert stage_of(after, "attribution").seconds < stage_of(plan_study(study, tmp_path, False), "attribution").seconds
+    pd.testing.assert_frame_equal(after.table[["model", "stage", "job_mb", "job_minutes"]], before)
+
+
+def test_automatic_shards_depend_neither_on_the_machine_nor_on_what_is_computed(tmp_path):
+    study = study_of(models=["llama-2-7b"], attribution={"shards": "auto", "shard_minutes": 2})
+    before = shard_counts(study)
+    write_table(prompts(4, 1), tmp_path / "facts" / "prompts.parquet")
+    assert stage_of(plan_study(study, tmp_path), "attribution", "llama-2-7b").jobs == 2 * before["llama-2-7b"]
+    assert shard_counts(study_of(**{**study, "compute": {"device": "cuda", "gpus": 1}})) == before
+
+
+def test_a_shard_holds_at_least_one_fact():
+    study = study_of(models=["llama-2-7b"], attribution={"shards": "auto", "shard_minutes": 1e-9})
+    study["localisation"]["facts"] = 7
+    assert shard_counts(study) == {"llama-2-7b": 7}
 
 
 def test_gpu_memory_is_weights_and_the_rows_of_a_sweep(tmp_path):

@@ -72,9 +72,16 @@ def test_the_digest_of_a_folder_depends_on_names_and_bytes(tmp_path):
     assert file_digest(tmp_path) != before
 
 
+def test_the_digest_of_a_folder_is_not_that_of_the_time_which_snakemake_notes_in_it(tmp_path):
+    (tmp_path / "a").write_text("1")
+    before = file_digest(tmp_path)
+    (tmp_path / ".snakemake_timestamp").touch()
+    assert file_digest(tmp_path) == before
+
+
 def test_a_run_record_says_what_was_run_on_what(tmp_path):
     (tmp_path / "in").write_text("x")
-    record = run_record([str(tmp_path / "in")], {"tau": 0.3}, 1.5)
+    record = run_record({"in": file_digest(tmp_path / "in")}, {"tau": 0.3}, 1.5)
     assert record["settings"] == {"tau": 0.3} and record["seconds"] == 1.5
-    assert record["inputs"] == {str(tmp_path / "in"): file_digest(tmp_path / "in")}
+    assert record["inputs"] == {"in": "2d711642b726b044"}
     assert record["packages"]["numpy"] and record["peak_memory_mb"] > 10

@@ -10,7 +10,17 @@ import yaml
 
 from knatlas.provenance import imported_modules
 
-ROOMS = ["figures", "statistics", "experiments", "interventions", "selection", "attribution", "models", "facts"]
+ROOMS = [
+    "reporting",
+    "figures",
+    "statistics",
+    "experiments",
+    "interventions",
+    "selection",
+    "attribution",
+    "models",
+    "facts",
+]
 # rooms on one step of the stairs do not know each other
 SAME_STEP = {("interventions", "selection"), ("selection", "interventions")}
 

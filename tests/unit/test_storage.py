@@ -60,12 +60,30 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
 
 
-@pytest.mark.parametrize("name", ["t.parquet", "t.safetensors"])
-def test_a_torn_file_is_named_with_what_to_do(tmp_path, name):
-    (tmp_path / name).write_bytes(b"PAR1 torn")
-    read = storage.read_table if name.endswith("parquet") else storage.read_arrays
+@pytest.mark.parametrize(
+    ("name", "read", "content"),
+    [
+        ("t.parquet", storage.read_table, b"PAR1 torn"),
+        ("t.safetensors", storage.read_arrays, b"PAR1 torn"),
+        ("t.safetensors", storage.SlicedArrays, b"PAR1 torn"),
+        ("t.csv", storage.read_csv, b""),
+        ("t.csv", storage.read_csv, b'a,b\n1,"2'),
+        ("t.csv", storage.read_csv, b"a,b\n1,\xff"),
+        ("t.json", storage.read_json, b"\xff"),
+    ],
+)
+def test_a_torn_file_is_named_with_what_to_do(tmp_path, name, read, content):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(AtlasError, match=rf"{name} can't be read as .*; delete it and rerun"):
         read(tmp_path / name)
+
+
+def test_a_torn_file_that_a_job_wrote_is_named_with_the_command_that_makes_it(tmp_path):
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1 torn")
+    storage.write_json({"rule": "some_rule"}, f"{path}.provenance.json")
+    with pytest.raises(AtlasError, match=rf"can't be read as parquet .*; make it again: snakemake .* -- {path}$"):
+        storage.read_table(path)
 
 
 def test_a_missing_file_names_the_command(tmp_path):

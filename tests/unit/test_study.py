@@ -7,7 +7,7 @@ import yaml
 
 from knatlas.errors import AtlasError
 from knatlas.study import attribution_settings, languages_of, localized_models, read_study
-from knatlas.study_schema import read_schema
+from knatlas.study.schema import read_schema
 
 MINIMAL = {"study": "s", "languages": ["en", "fr"], "models": ["tiny-gpt2"]}
 
@@ -159,7 +159,7 @@ def test_all_mistakes_are_listed_at_once():
             {"experiments": {"crosslingual": {"pairs": [["en", "zh"], ["en", "jp"]]}}},
             "experiments.crosslingual.pairs[1] is 'jp'; expected a language of the study",
         ),
-        ({"experiments": {"crosslingual": {"pairs": [["en", "en"]]}}}, "experiments.crosslingual.pairs: is"),
+        ({"experiments": {"crosslingual": {"pairs": [["en", "en"]]}}}, "crosslingual.pairs[0]: 'en' stands twice"),
         ({"experiments": {"degenerate": {"low": 2}}}, "experiments.degenerate.low: is 2"),
         ({"selection": {"selections": ["bkn", "dkn"], "random": {"reference": "bkn"}}}, "has 'dkn', which is searched"),
         (

@@ -126,7 +126,7 @@ def test_a_language_without_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("- [X] is [Y]", "is not YAML (while parsing a block collection"),
+        ("- [X] is [Y]", "line 1 is not YAML: did not find expected '-' indicator"),
         ("just words", "is not a mapping; expected lines such as 'P36:'"),
         ("P36: one pattern", "P36 is not a list of patterns; quote a pattern that begins with [X]."),
         ("P36:\n  - [X]\n", "P36 is not a list of patterns; quote a pattern that begins with [X]."),

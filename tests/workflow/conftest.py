@@ -1,11 +1,13 @@
 """A copy of the repository in which Snakemake runs for real, with the smoke study computed once for all tests."""
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,13 @@ SMOKE = "studies/smoke.yaml"
 
 
 class Workflow:
-    """A working copy of the repository and what a user can do in it."""
+    """A working copy of the repository and what a user can do in it.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    program: the module that is run as Snakemake.
+    """
+
+    def __init__(self, folder: Path, program: str = "snakemake"):
+        self.folder, self.program = folder, program
         self.results = folder / "results" / "smoke"
 
     def snakemake(
@@ -29,10 +34,10 @@ class Workflow:
     ) -> subprocess.CompletedProcess:
         """Run Snakemake here; standard output and error come together in `stdout`."""
         study = ["--configfile", configfile] if configfile else []
-        command = [sys.executable, "-m", "snakemake", *arguments, *study]
+        command = [sys.executable, "-m", self.program, *arguments, *study]
         variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1", **environment}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
-        return subprocess.run(command, cwd=self.folder, env=variables, timeout=900, **pipes)
+        return subprocess.run(command, cwd=self.folder, env=variables, timeout=1800, **pipes)
 
     def run(self, *arguments: str, **options: str) -> Counter:
         """Run to success; the number of jobs of each rule that ran."""
@@ -82,6 +87,7 @@ def planned_jobs(output: str) -> Counter:
         return Counter()
     rows = [line.split() for line in table.group(1).splitlines()]
     targets = {"all", "data", "models", "attribution", "selection", "experiments", "tables", "figures"}
+    targets |= {"amig", "matrice", "localization", "exchange", "planted", "report"}
     return Counter({rule: int(count) for rule, count in rows if rule not in targets})
 
 
@@ -91,12 +97,29 @@ def copy_repository(root: Path, folder: Path) -> Workflow:
     return Workflow(folder)
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder of this run of pytest that the first of its workers fills by `make`, while others that ask wait."""
+    own = tmp_path_factory.getbasetemp()
+    # the folder of each worker of pytest-xdist lies in that of the whole run
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    done = folder.with_name(f"{name}.done")
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder)
+            done.touch()
+    assert done.exists(), f"{name} could not be made; the error is shown where it was asked for first"
+    return folder
+
+
 @pytest.fixture(scope="session")
 def computed(root, tmp_path_factory) -> Workflow:
-    """The smoke study, computed from nothing by Snakemake. Tests must leave it complete and unchanged."""
-    workflow = copy_repository(root, tmp_path_factory.mktemp("computed"))
-    workflow.run("all")
-    return workflow
+    """The smoke study, computed from nothing by Snakemake, once for all workers.
+
+    Tests must leave it complete and unchanged, and run Snakemake in a copy of it (`workflow`): a copy that another
+    worker takes meanwhile would hold Snakemake's lock.
+    """
+    return Workflow(made_once(tmp_path_factory, "computed", lambda folder: copy_repository(root, folder).run("all")))
 
 
 @pytest.fixture

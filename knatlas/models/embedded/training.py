@@ -32,6 +32,7 @@ from knatlas.models.embedded.initialisation import initialise, parameter_groups
 from knatlas.models.embedded.network import answer_logits, build_network, ffn_hook
 from knatlas.models.embedded.recipe import Recipe
 from knatlas.models.embedded.tokenizers import build_tokenizer
+from knatlas.writing import replacing
 
 REPORTED_STEPS = 100  # steps over which the reported loss is averaged
 
@@ -89,8 +90,9 @@ def train_embedded(
         initialise(model, tokenizer, facts, templates, languages, recipe, seed)
         loss = _optimise(model, tokenizer, _parts(tokenizer, sentences, recipe), recipe, seed, progress)
         model.eval()
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with replacing(folder) as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
         gates = measure_gates(model, tokenizer, facts, templates, splits, recipe.thresholds)
         gates = pd.concat([gates, *further_figures(model, tokenizer, rows, recipe)], ignore_index=True)
     seconds = time.process_time() - started

@@ -5,36 +5,38 @@ must exist, selections that depend on each other) is checked here.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 
 from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError, unknown
+from knatlas.models.embedded.recipe import read_recipe
 from knatlas.selection.needs import NORMALISED, SEARCHED, methods_of
-from knatlas.study_schema import read_schema, schema_mistakes, with_defaults
+from knatlas.study.exchange import exchange_mistakes
+from knatlas.study.experiments import experiment_mistakes, known_selections
+from knatlas.study.paths import path_mistakes
+from knatlas.study.schema import read_schema, schema_mistakes, with_defaults
+from knatlas.yaml_files import repeated_keys
 
 ENGLISH = "en"  # the language of the localization paper's experiments
-# keys of experiments that name a file, and the words that stand for none or for one that a rule downloads
-SOURCES = {
-    "punctuation.corpus": (None,),
-    "causal_tracing.source": ("facts", "known_1000"),
-    "counterfact.source": ("facts", "counterfact"),
-    "rome.key_text.corpus": (None,),
-}
+KINDS = ("masked", "causal")
+ORIGINS = ("embedded", "hub", "folder")
 
 
-def read_study(config: Mapping, root: str | Path = ".") -> dict:
+def read_study(config: Mapping, root: str | Path = ".", files: Iterable[str | Path] = ()) -> dict:
     """The study with all defaults filled in.
 
-    Args: config, the mapping that a configuration file holds; root, the folder that relative paths start from.
+    Args: config, the mapping that configuration files hold; root, the folder that relative paths start from; files,
+    those files: of a key that stands twice in one of them `config` has the last alone.
     Raises: AtlasError that lists every mistake as "path: sentence".
     """
-    mistakes = schema_mistakes(config)
+    mistakes = [sentence for path in files for sentence in repeated_keys(path)] + schema_mistakes(config)
     if not mistakes:
         study = with_defaults(copy.deepcopy(dict(config)), read_schema())
-        mistakes = list(_catalog_mistakes(study, Path(root)))
+        mistakes = list(path_mistakes(study)) or list(_catalog_mistakes(study, Path(root)))
     if mistakes:
-        listing = "\n".join(f"  {mistake}" for mistake in mistakes)
+        listing = "\n".join(f"  {line}" for mistake in mistakes for line in mistake.split("\n"))
         raise AtlasError(f"the study's configuration has {len(mistakes)} mistake(s):\n{listing}")
     return study
 
@@ -62,7 +64,7 @@ def localized_models(study: Mapping) -> list[str]:
 def attribution_settings(study: Mapping) -> dict:
     """What of the part `attribution` decides numbers; how the work is cut and how long shards are kept does not."""
     attribution = dict(study["attribution"])
-    unused = ["shards", "keep_shards"] + (["candidates"] if attribution["keep"] == "all" else [])
+    unused = ["shards", "shard_minutes", "keep_shards"] + (["candidates"] if attribution["keep"] == "all" else [])
     settings = {key: value for key, value in attribution.items() if key not in [*unused, "screening"]}
     if attribution["screening"]["reference"] is not None:
         settings["screening"] = {**attribution["screening"], "seed": study["seed"]}
@@ -74,7 +76,9 @@ def _catalog_mistakes(study: dict, root: Path) -> Iterator[str]:
     yield from _model_mistakes(study, root)
     yield from _fact_mistakes(study, root)
     yield from _selection_mistakes(study)
-    yield from _localization_mistakes(study, root)
+    yield from _localization_mistakes(study)
+    yield from experiment_mistakes(study, list(all_models(study)), root)
+    yield from exchange_mistakes(study, root)
 
 
 def _language_mistakes(study: dict) -> Iterator[str]:
@@ -91,26 +95,59 @@ def _language_mistakes(study: dict) -> Iterator[str]:
 def _model_mistakes(study: dict, root: Path) -> Iterator[str]:
     known = all_models(study)
     for i, model in enumerate(study["models"]):
-        if model not in known:
+        if model in known:
+            yield from _record_mistakes(study, f"models[{i}]: '{model}'", model, known[model])
+        else:
             remedy = "Models of your own go into additional_models."
             yield unknown(f"models[{i}]", model, "a model of catalog/models.yaml", known, remedy)
-        elif not languages_of(study, model):
-            own = " ".join(known[model]["languages"])
-            yield f"models[{i}]: '{model}' is studied in {own} only, and none of these is in languages"
-        elif known[model]["origin"] == "embedded" and study["facts"]["source"] != "cldr":
-            source = study["facts"]["source"]
-            yield f"models[{i}]: '{model}' is trained on the facts of source 'cldr', but facts.source is '{source}'"
     for name, record in study["additional_models"].items():
-        yield from _own_model_mistakes(name, record, root)
+        yield from _own_model_mistakes(f"additional_models.{name}", name, record, root)
 
 
-def _own_model_mistakes(name: str, record: dict, root: Path) -> Iterator[str]:
-    needed = {"hub": "id", "folder": "folder"}[record["origin"]]
+def _record_mistakes(study: dict, where: str, model: str, record: Mapping) -> Iterator[str]:
+    """Mistakes of a row of the catalog, and of its use in the study."""
+    place, mistakes = f"catalog/models.yaml: {model}", []
+    for key, allowed in (("kind", KINDS), ("origin", ORIGINS)):
+        if record[key] not in allowed:
+            mistakes.append(unknown(f"{place}.{key}", record[key], "one of", allowed))
+    if record["origin"] == "embedded":
+        mistakes += _recipe_mistakes(record.get("recipe"), f"{place}.recipe")
+        if study["facts"]["source"] != "cldr":
+            source = study["facts"]["source"]
+            mistakes.append(f"{where} is trained on the facts of source 'cldr', but facts.source is '{source}'")
+    if not languages_of(study, model):
+        own = " ".join(record["languages"])
+        mistakes.append(f"{where} is studied in {own} only, and none of these is in languages")
+    yield from mistakes
+
+
+def _recipe_mistakes(recipe: object, where: str) -> list[str]:
+    if not isinstance(recipe, dict):
+        return [f"{where}: is {recipe!r}; expected a mapping, as of the other embedded models"]
+    try:
+        read_recipe(recipe, where)
+    except AtlasError as error:
+        return str(error).split("\n")
+    except TypeError as error:
+        return [f"{where}: has a value of another type than its key takes ({error})"]
+    return []
+
+
+def _own_model_mistakes(where: str, name: str, record: dict, root: Path) -> Iterator[str]:
+    """Mistakes of one record of additional_models."""
+    needed, other = {"hub": ("id", "folder"), "folder": ("folder", "id")}[record["origin"]]
+    if name in read_catalog("models"):
+        yield f"{where}: catalog/models.yaml has a model of this name; take another one"
     if needed not in record:
-        yield f"additional_models.{name}: origin '{record['origin']}' needs the key '{needed}'"
+        yield f"{where}: origin '{record['origin']}' needs the key '{needed}'"
     elif record["origin"] == "folder" and not (root / record["folder"]).is_dir():
-        folder = record["folder"]
-        yield f"additional_models.{name}.folder: '{folder}' is not a folder; give one that save_pretrained wrote"
+        yield f"{where}.folder: '{record['folder']}' is not a folder; give one that save_pretrained wrote"
+    if other in record:
+        yield f"{where}.{other}: is of no use with origin '{record['origin']}'; remove it, or take the other origin"
+    known = read_catalog("languages")
+    for i, language in enumerate([] if record["languages"] == "all" else record["languages"]):
+        if language not in known:
+            yield unknown(f"{where}.languages[{i}]", language, "a language of catalog/languages.yaml", known)
 
 
 def _fact_mistakes(study: dict, root: Path) -> Iterator[str]:
@@ -122,10 +159,17 @@ def _fact_mistakes(study: dict, root: Path) -> Iterator[str]:
                 yield unknown(f"facts.relations[{i}]", relation, f"a relation of source '{facts['source']}'", offered)
     if facts["folder"] is not None and not (root / facts["folder"]).is_dir():
         yield f"facts.folder: '{facts['folder']}' is not there; give the folder of the data set, or null to download it"
+    if facts["source"] == "context_pararel" and study["languages"] != [ENGLISH]:
+        given = " ".join(study["languages"])
+        yield f"languages: is {given}, but facts.source 'context_pararel' is in English alone; set languages to [en]"
+    try:
+        date.fromisoformat(facts["as_of"])
+    except ValueError as error:
+        yield f"facts.as_of: is '{facts['as_of']}', which is no day of the calendar ({error})"
 
 
 def _selection_mistakes(study: dict) -> Iterator[str]:
-    known = [*read_schema()["properties"]["selection"]["properties"]["selections"]["default"], *SEARCHED]
+    known = known_selections()
     chosen = study["selection"]["selections"]
     for i, selection in enumerate(chosen):
         if selection not in known:
@@ -133,44 +177,32 @@ def _selection_mistakes(study: dict) -> Iterator[str]:
     reference = study["selection"]["random"]["reference"]
     is_found = reference in chosen and reference not in SEARCHED and not reference.startswith("random")
     if any(name.startswith("random") for name in chosen) and not is_found:
-        yield f"selection.random.reference: is '{reference}'; expected a found one of selection.selections"
+        found = [name for name in chosen if name not in SEARCHED and not name.startswith("random")]
+        where = "selection.random.reference:"
+        if found:
+            yield unknown(where, reference, "a found one of selection.selections", found)
+        else:
+            yield f"{where} is '{reference}', but nothing is found in this study; add it to selection.selections"
     if set(SEARCHED) & set(chosen) and "amig" not in chosen:
         yield "selection.selections: has 'dkn', which is searched among the neurons of 'amig'; add amig to it"
     yield from _attribution_mistakes(study)
-    yield from _pair_mistakes(study)
 
 
-def _localization_mistakes(study: dict, root: Path) -> Iterator[str]:
-    experiments = study["experiments"]
-    named = experiments["localization"]["models"]
+def _localization_mistakes(study: dict) -> Iterator[str]:
+    named = study["experiments"]["localization"]["models"]
     for i, model in enumerate(named if isinstance(named, list) else []):
         where = f"experiments.localization.models[{i}]"
         if model not in study["models"]:
             yield unknown(where, model, "a model of the study", study["models"])
         elif model in all_models(study) and ENGLISH not in languages_of(study, model):
             yield f"{where}: '{model}' is not studied in English (en), in which these experiments are"
-    for key, words in SOURCES.items():
-        *parents, name = key.split(".")
-        given = experiments
-        for parent in parents:
-            given = given[parent]
-        if given[name] not in words and not (root / given[name]).is_file():
-            listed = " ".join(str(word) for word in words if word is not None)
-            remedy = f"one of {listed}, or a file" if listed else "a file, or null"
-            yield f"experiments.{key}: '{given[name]}' is not there; give {remedy} (docs/data.md says where to get it)"
-
-
-def _pair_mistakes(study: dict) -> Iterator[str]:
-    pairs = study["experiments"]["crosslingual"]["pairs"]
-    for i, pair in enumerate([] if pairs == "all" else pairs):
-        for language in pair:
-            if language not in study["languages"]:
-                where = f"experiments.crosslingual.pairs[{i}]"
-                yield unknown(where, language, "a language of the study", study["languages"])
 
 
 def _attribution_mistakes(study: dict) -> Iterator[str]:
     attribution, chosen = study["attribution"], study["selection"]["selections"]
+    shards, facts = attribution["shards"], study["localisation"]["facts"]
+    if shards != "auto" and facts is not None and shards > facts:
+        yield f"attribution.shards: is {shards}, but only {facts} facts are searched (localisation.facts); take no more"
     for i, selection in enumerate(chosen):
         for method in sorted(set(methods_of(selection)) - set(attribution["run"])):
             run = " ".join(attribution["run"])

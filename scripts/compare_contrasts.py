@@ -1,0 +1,25 @@
+"""Test what the figures show by permutation over facts, with Holm's correction per figure and statistic."""
+
+import pandas as pd
+
+from knatlas.job import Job
+from knatlas.statistics.significance import contrast_pairs, figure_values, significance_table
+from knatlas.storage import read_table, write_csv
+
+with Job(snakemake) as job:
+    params, pairs = snakemake.params, {}
+    tables = {
+        name: pd.concat([read_table(path) for path in paths], ignore_index=True)
+        for name, paths in (("manipulation", snakemake.input.measurements), ("enhancement", snakemake.input.enhanced))
+        if paths
+    }
+    for figure, shown in params.figures.items():
+        rows, selections = tables[shown["from"]], [*shown["selections"], *params.random]
+        rows = rows[rows["model"].isin(shown["models"]) & rows["selection"].isin(selections)]
+        rows = rows[rows["language"].isin(shown.get("languages", rows["language"].unique()))]
+        values = figure_values(figure, rows, params.seed, params.min_p_before)
+        pairs[figure] = contrast_pairs(values, shown["selections"], params.reference)
+    table = significance_table(pairs, params.seed, params.resamples, params.permutations)
+    has_all = table["figure"].isin(table.loc[table["language"] == "all", "figure"])
+    write_csv(table, snakemake.output.table, table[~has_all | (table["language"] == "all")])
+    job.record(tests=len(table))
