@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help env demo plan plan-error test test-slurm torture lint bench figures clean
 
 help:
-	@echo "make demo      environment, then the embedded study and its report (about eight minutes on two cores)"
+	@echo "make demo      environment, then the embedded study and its report (about ten minutes on two cores)"
 	@echo "make test      environment, then all tests"
 	@echo "make test-slurm the SLURM profile on a SLURM of its own (about five minutes; installs it where it may)"
 	@echo "make torture   kills, torn files, a full disk, and what the results are after it (about fifty minutes)"
