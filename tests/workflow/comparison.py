@@ -10,6 +10,8 @@ import pandas as pd
 
 from knatlas.storage import read_csv, read_table
 
+# columns that say what the numbers of a row are
+PARTS = ("statistic", "table")
 STAGES = ("known", "neurons", "experiments", "tables")
 
 
@@ -17,9 +19,9 @@ STAGES = ("known", "neurons", "experiments", "tables")
 class Difference:
     """How two files of the same name differ.
 
-    distances: the largest |a - b| / max(1, |b|) of each statistic, or of each column of a table without statistics;
-    only those above 0. others: what differs but is no such number, as sentences: columns, numbers of rows, texts,
-    whole numbers, empty places.
+    distances: the largest |a - b| / max(1, |b|) of each statistic, of each table that numbers are repeated from, or of
+    each column where there is neither; only those above 0. others: what differs but is no such number, as
+    sentences: columns, numbers of rows, texts, whole numbers, empty places.
     """
 
     name: str
@@ -70,7 +72,7 @@ def compare_tables(name: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Diffe
             found.others.append(f"{column}: {is_other.sum()} of {len(a)}, first {a[row]!r} and {b[row]!r}")
         if is_number:
             apart = distances(a.to_numpy(), b.to_numpy())
-            parts = ours["statistic"] if "statistic" in ours else np.full(len(a), column)
+            parts = next((ours[part] for part in PARTS if part in ours), np.full(len(a), column))
             for part, largest in pd.Series(apart).groupby(np.asarray(parts)).max().items():
                 if largest > 0:
                     found.distances[part] = max(largest, found.distances.get(part, 0.0))
