@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from knatlas.reporting.claims import rows_of
+from knatlas.reporting.claims import MIN_FACTS, rows_of
 
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
 STATES = {GREEN: "yes", AMBER: "partly", RED: "no", GREY: "cannot be judged"}
@@ -65,13 +65,14 @@ def judge_badges(tables: Mapping[str, pd.DataFrame], models: list[str], selectio
 def state_of(row: Mapping, threshold: float, is_wanted_above: bool = True) -> str:
     """green: the whole interval (lo, hi) is on the wanted side of the threshold; amber: the value alone; red: not even.
 
-    A value on the threshold is on the wanted side.
+    A value on the threshold is on the wanted side. With fewer than MIN_FACTS facts no interval makes green: where all of
+    few facts agree, resampling them shows no doubt.
     """
     sign = 1 if is_wanted_above else -1
     value, *ends = (sign * (row[name] - threshold) for name in ("value", "lo", "hi"))
     if np.isnan(value):
         return GREY
-    return RED if value < 0 else GREEN if min(ends) >= 0 else AMBER
+    return RED if value < 0 else GREEN if min(ends) >= 0 and row["n"] >= MIN_FACTS else AMBER
 
 
 def _rows(tables: Mapping, table: str, **where: object) -> pd.DataFrame:

@@ -188,8 +188,12 @@ def test_badges_without_their_tables_are_grey_and_say_what_is_missing():
 
 
 def test_a_value_on_the_threshold_is_on_the_wanted_side():
-    assert state_of({"value": 0.5, "lo": 0.5, "hi": 0.5}, 0.5) == "green"
-    assert state_of({"value": float("nan"), "lo": 0, "hi": 1}, 0.5) == "grey"
+    assert state_of({"value": 0.5, "lo": 0.5, "hi": 0.5, "n": 5}, 0.5) == "green"
+    assert state_of({"value": float("nan"), "lo": 0, "hi": 1, "n": 5}, 0.5) == "grey"
+
+
+def test_few_facts_that_agree_make_no_badge_green():
+    assert state_of({"value": 1.0, "lo": 1.0, "hi": 1.0, "n": 4}, 0.5) == "amber"
 
 
 def test_the_line_of_a_paper_flips_with_its_verdicts():
