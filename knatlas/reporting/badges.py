@@ -65,8 +65,8 @@ def judge_badges(tables: Mapping[str, pd.DataFrame], models: list[str], selectio
 def state_of(row: Mapping, threshold: float, is_wanted_above: bool = True) -> str:
     """green: the whole interval (lo, hi) is on the wanted side of the threshold; amber: the value alone; red: not even.
 
-    A value on the threshold is on the wanted side. With fewer than MIN_FACTS facts no interval makes green: where all of
-    few facts agree, resampling them shows no doubt.
+    A value on the threshold is on the wanted side. With fewer than MIN_FACTS facts no interval makes green: where all
+    of few facts agree, resampling them shows no doubt.
     """
     sign = 1 if is_wanted_above else -1
     value, *ends = (sign * (row[name] - threshold) for name in ("value", "lo", "hi"))
