@@ -8,7 +8,10 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-if not workflow.overwrite_configfiles:
+# another workflow uses this one (docs/module.md): its configuration files and its targets are not this one's
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
+if not (IS_MODULE or workflow.overwrite_configfiles):
 
     configfile: "config.yaml"
 
@@ -18,6 +21,7 @@ include: "rules/resources.smk"
 include: "rules/artefacts.smk"
 include: "rules/localization_settings.smk"
 include: "rules/exchange_settings.smk"
+include: "rules/control_settings.smk"
 
 
 pathvars:
@@ -36,7 +40,9 @@ include: "rules/matrice_results.smk"
 include: "rules/localization.smk"
 include: "rules/localization_results.smk"
 include: "rules/exchange.smk"
+include: "rules/fidelity.smk"
 include: "rules/planted.smk"
+include: "rules/controls.smk"
 include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
@@ -51,23 +57,6 @@ onstart:
     require_writable(f"results/{config['study']}")
 
 
-localrules:
-    all,
-    data,
-    models,
-    attribution,
-    selection,
-    experiments,
-    exchange,
-    planted,
-    tables,
-    figures,
-    amig,
-    matrice,
-    localization,
-    report,
-
-
 rule all:
     default_target: True
     input:
@@ -78,6 +67,7 @@ rule all:
         rules.experiments.input,
         rules.exchange.input,
         rules.planted.input,
+        rules.controls.input,
         rules.tables.input,
         rules.figures.input,
         "<results>/tables/badges.csv",

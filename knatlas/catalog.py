@@ -15,6 +15,8 @@ NEEDED = {
     "relations": ("name",),
     "datasets": ("name", "licence"),
 }
+# keys whose values are of one type, and how it is written: a text such as "no" would count as true
+TYPES = {"languages": {"is_latin": (bool, "true or false, without quotes"), "separator": (str, '" " or ""')}}
 
 
 def read_catalog(table: str, folder: Path | None = None) -> dict:
@@ -34,14 +36,17 @@ def _read(table: str, folder: Path) -> dict:
         raise AtlasError(f"{path} is not there; the catalog belongs to the repository, restore it with git") from error
     if not isinstance(rows, dict):
         raise AtlasError(f"{path} holds no mapping; expected one row per line, such as 'name: {{key: value}}'")
-    if mistakes := list(_row_mistakes(rows, NEEDED.get(table, ()), path)):
+    if mistakes := list(_row_mistakes(rows, NEEDED.get(table, ()), TYPES.get(table, {}), path)):
         raise AtlasError("\n".join(mistakes))
     return rows
 
 
-def _row_mistakes(rows: dict, needed: tuple[str, ...], path: Path) -> Iterator[str]:
+def _row_mistakes(rows: dict, needed: tuple[str, ...], types: dict[str, tuple], path: Path) -> Iterator[str]:
     for name, row in rows.items():
         if needed and not isinstance(row, dict):
             yield f"{path}: the row '{name}' is no mapping; expected the keys {' '.join(needed)}"
         elif missing := [key for key in needed if key not in row]:
             yield f"{path}: the row '{name}' has no {' and no '.join(missing)}; add it (its keys are {' '.join(row)})"
+        for key, (kind, form) in types.items():
+            if isinstance(row, dict) and not isinstance(row.get(key, kind()), kind):
+                yield f"{path}: {key} of the row '{name}' is {row[key]!r}; expected {form}"

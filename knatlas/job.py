@@ -1,5 +1,6 @@
 """What every script does around its work: a log, progress, errors as sentences, and the provenance of what it wrote."""
 
+import gc
 import os
 import platform
 import signal
@@ -11,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from knatlas import COLLECTOR_THRESHOLD
 from knatlas.command import remember_command
 from knatlas.failures import INTERRUPTS, code_of, sentence_of, stop, stopped_by
 from knatlas.progress import Progress
@@ -48,6 +50,8 @@ class Job:
 
     def __enter__(self) -> "Job":
         hide_in_tracebacks()
+        gc.freeze()
+        gc.set_threshold(*COLLECTOR_THRESHOLD)
         self.start, self.processor_start = time.monotonic(), time.process_time()
         self._open_log()
         self.handler = _handle_termination(stop)

@@ -6,10 +6,13 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from knatlas.errors import AtlasError
+from knatlas.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDING = ".provenance.json"
@@ -49,9 +52,30 @@ def code_digest(script: str | Path, root: Path = ROOT) -> str:
     return digest([[str(path.relative_to(root)), _tree_digest(path)] for path in modules])
 
 
-def catalog_digest(*names: str, root: Path = ROOT) -> str:
-    """Digest of files or folders of the catalog, by their names in it; a parameter of the rules that read them."""
-    return digest([[name, file_digest(Path(root) / "catalog" / name)] for name in names])
+def catalog_digest(*names: str, rows: Mapping[str, Collection[str]] | None = None, root: Path = ROOT) -> str:
+    """Digest of what files or folders of the catalog say, by their names in it; a parameter of rules that read them.
+
+    Comments and layout don't count, the order of rows does. Args: rows, for a file the names of the rows that are read
+    of it, such as those of a study's languages; of other files all rows count.
+    """
+    rows = rows or {}
+    return digest([[name, _said_in(Path(root) / "catalog" / name, rows.get(name))] for name in names])
+
+
+def _said_in(path: Path, rows: Collection[str] | None) -> object:
+    """A digest of the parsed content; a file that is missing or no YAML is for the job that reads it to refuse."""
+    if path.is_dir():
+        return [[part.name, _said_in(part, rows)] for part in sorted(path.glob("*.yaml"))]
+    try:
+        content = read_yaml(path)
+    except FileNotFoundError:
+        return "missing"
+    except AtlasError:
+        return file_digest(path)
+    if rows is not None and isinstance(content, dict):
+        content = {name: row for name, row in content.items() if name in rows}
+    # not as JSON with sorted keys: keys may be of several types, and their order is the order of results
+    return digest(repr(content).encode())
 
 
 def imported_modules(source: Path, root: Path = ROOT) -> set[Path]:

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from knatlas.command import making_again
 from knatlas.errors import AtlasError
+from knatlas.markdown import markdown_table
 from knatlas.provenance import record_path
 from knatlas.writing import replacing
 
@@ -207,7 +208,7 @@ def write_csv(frame: pd.DataFrame, path: str | Path, shown: pd.DataFrame | None 
     _write(path, lambda partial: frame.to_csv(partial, index=False, float_format="%.6g"))
     shown = frame if shown is None else shown
     short = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value)
-    write_text(short.to_markdown(index=False, disable_numparse=True) + "\n", Path(path).with_suffix(".md"))
+    write_text(markdown_table(short) + "\n", Path(path).with_suffix(".md"))
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

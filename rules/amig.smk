@@ -2,11 +2,6 @@
 # fact-checking with them (Table 3). Its Figure 3 is one of the layer figures of figures.smk.
 
 
-localrules:
-    summarise_degenerate,
-    summarise_fact_checking,
-
-
 rule edit_across_languages:
     input:
         model=model_files,
@@ -213,6 +208,7 @@ rule summarise_degenerate:
         ),
     log:
         "<logs>/summarise_degenerate.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -254,6 +250,7 @@ rule summarise_fact_checking:
         ),
     log:
         "<logs>/summarise_fact_checking.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

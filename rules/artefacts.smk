@@ -1,5 +1,6 @@
 # Which tables and figures this study has, by the papers' names, and what each of them shows.
 from knatlas.statistics.printed_cells import PAPERS, compared_tables
+from knatlas.study.fidelity import fidelity_languages
 
 # tables that hold what a paper prints
 COMPARED = compared_tables()
@@ -27,6 +28,10 @@ LOCALIZATION_TABLES = ["localization_table2", "localization_table3"]
 LOCALIZATION_TABLES += ["localization_" + name for name in ("relations", "context_gain", "perturbation", "answer_case")]
 LOCALIZATION_TABLES += ["localization_punctuation", "localization_tracing"]
 
+# models whose neurons are ablated one at a time, each with the languages in which they are
+FIDELITY = {name: fidelity_languages(config, name, languages_of(config, name)) for name in MODELS}
+FIDELITY = {name: languages for name, languages in FIDELITY.items() if languages}
+
 # Figures by name: the models and the selections they show.
 FIGURES = {
     "amig_figure3": (MULTILINGUAL, ["amig", "likn"]),
@@ -44,6 +49,7 @@ FIGURES = {
     "localization_figure6": (LOCALIZED, ["bkn", "refined"]),
     "localization_figure7": (LOCALIZED, ["bkn", "refined"]),
     "localization_perturbation": (LOCALIZED, ["bkn", "refined"]),
+    "fidelity": (list(FIDELITY), []),
 }
 # those for which this study has models and selections
 FIGURES = {name: shown for name, shown in FIGURES.items() if shown[0] and set(shown[1]) <= {*SELECTIONS, *SEARCHED}}
@@ -65,6 +71,7 @@ TABLES = [
 TABLES += AMIG_TABLES if HAS_AMIG else []
 TABLES += MATRICE_TABLES if HAS_MATRICE else []
 TABLES += LOCALIZATION_TABLES if HAS_LOCALIZATION else []
+TABLES += ["fidelity", "suppression_curves"] if FIDELITY else []
 # only where something is checked
 TABLES += ["screening"] if config["attribution"]["screening"]["reference"] else []
 
@@ -74,7 +81,9 @@ def chosen(selections):
     return [name for name in selections if name in SELECTIONS]
 
 
-# what of the figures is tested by permutation: the measurements, models, selections and languages of each
+RANDOM_CONTROLS = ["random", "random_layer_matched"]
+FOUND_AND_EDITED = [name for name in EDITED if name not in RANDOM_CONTROLS]
+# what of the figures and tables is tested by permutation: the measurements, models, selections and languages of each
 TESTED = {
     "matrice_figure5": {"from": "manipulation", "models": MULTILINGUAL, "selections": chosen(["matrice", "likn"])},
     "matrice_figure6": {
@@ -83,6 +92,11 @@ TESTED = {
         "selections": chosen(["matrice"]) if "matrice" in ENHANCED else [],
     },
     "amig_table1": {"from": "manipulation", "models": list(MODELS), "selections": chosen(["bkn", "amig"])},
+    **{
+        table: {"from": "weight_edits", "models": MULTILINGUAL, "selections": FOUND_AND_EDITED}
+        for table, operation in (("matrice_table3", "erase"), ("matrice_table4", "update"))
+        if HAS_MATRICE and operation in config["experiments"]["weight_edits"]["operations"]
+    },
     **{
         figure: {"from": "manipulation", "models": LOCALIZED, "selections": chosen(["refined"]), "languages": [ENGLISH]}
         for figure in ("localization_figure3", "localization_figure4")

@@ -5,21 +5,30 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 
-BASE = Path(workflow.basedir)
-sys.path.insert(0, str(BASE))
-
 from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+if not BASE.is_dir():
+    raise WorkflowError(f"{BASE} is no folder of this machine; clone the repository and name its Snakefile in `module`")
+sys.path.insert(0, str(BASE))
 
 from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError
 from knatlas.job import share_library
+from knatlas.models.embedded.recipe import recipe_in
+from knatlas.models.folder_files import wanted_files
 from knatlas.provenance import catalog_digest, code_digest, file_digest
 from knatlas.study import ENGLISH, all_models, attribution_settings, languages_of, localized_models, read_study
+from knatlas.study.facts import DATA_SETS, own_data_files
 from knatlas.writing import replacing
+from knatlas.yaml_files import read_yaml
 
 share_library(BASE)
 try:
-    config.update(read_study(config, files=workflow.overwrite_configfiles or workflow.configfiles))
+    if IS_MODULE:
+        config.update(read_study(config or read_yaml(BASE / "config.yaml", "Restore it with git.")))
+    else:
+        config.update(read_study(config, files=workflow.overwrite_configfiles or workflow.configfiles))
 except AtlasError as error:
     raise WorkflowError(str(error))
 
@@ -31,12 +40,7 @@ MONOLINGUAL = [name for name in MODELS if name not in MULTILINGUAL]
 SELECTIONS = config["selection"]["selections"]
 # those that scores decide; degenerate neurons are searched with the model
 SCORED = [name for name in SELECTIONS if name != "dkn"]
-DATASETS = {
-    "cldr": [],
-    "mpararel": ["mpararel"],
-    "multilingual_pararel": ["multilingual_pararel", "pararel", "mpararel"],
-    "context_pararel": ["pararel"],
-}[config["facts"]["source"]]
+DATASETS = DATA_SETS[config["facts"]["source"]]
 KEEPS_CANDIDATES = config["attribution"]["keep"] == "candidates"
 
 
@@ -66,9 +70,10 @@ def code_of(script):
     return lambda wildcards: digest()
 
 
-def catalog_of(*names):
-    """Digest of parts of the catalog that a script reads; a parameter, so that their changes are noticed."""
-    return catalog_digest(*names, root=BASE)
+def catalog_of(*names, rows=None):
+    """Digest of parts of the catalog that a script reads, asked for as `code_of` is; rows: those read of a file."""
+    digest = cache(lambda: catalog_digest(*names, rows=rows, root=BASE))
+    return lambda wildcards: digest()
 
 
 def language_pairs(wildcards):
@@ -82,6 +87,24 @@ def dataset_folders(wildcards):
     """Folders of the public data sets that the source of the facts reads."""
     parent = config["facts"]["folder"] or "data"
     return [f"{parent}/{name}" for name in DATASETS]
+
+
+def dataset_files(wildcards):
+    """Files of data sets in the study's own folder, whose edits are to be noticed."""
+    return own_data_files(config)
+
+
+def given_files(wildcards):
+    """Files of a model that lies in a folder of the user's own, whose changes are to be noticed."""
+    record = MODELS[wildcards.model]
+    if record["origin"] != "folder":
+        return []
+    return [str(path) for path in wanted_files(record["folder"], record.get("weights", "safetensors"))]
+
+
+def own_recipe(wildcards):
+    """The recipe of an embedded model in the languages that it is trained in: others of the catalog change nothing."""
+    return recipe_in(MODELS[wildcards.model]["recipe"], languages_of(config, wildcards.model))
 
 
 def model_files(wildcards):

@@ -1,5 +1,12 @@
 # Data: facts and prompts.
 
+# what the study reads of the catalog: another language, relation or template changes none of its facts
+LANGUAGE_ROWS = {"languages.yaml": config["languages"]}
+TEMPLATE_FILES = [f"templates/{language}.yaml" for language in config["languages"]]
+CLDR_FILES = ["capitals.yaml", *TEMPLATE_FILES] if config["facts"]["source"] == "cldr" else []
+NAMED_RELATIONS = config["facts"]["relations"]
+RELATION_ROWS = {} if NAMED_RELATIONS == "all" else dict.fromkeys(["relations.yaml", *TEMPLATE_FILES], NAMED_RELATIONS)
+
 
 rule data:
     input:
@@ -33,6 +40,7 @@ rule download_dataset:
 rule read_facts:
     input:
         datasets=dataset_folders,
+        files=dataset_files,
     output:
         facts="<results>/facts/facts.parquet",
         templates="<results>/facts/templates.parquet",
@@ -48,7 +56,7 @@ rule read_facts:
         facts=lookup(within=config, dpath="facts"),
         languages=lookup(within=config, dpath="languages"),
         seed=lookup(within=config, dpath="seed"),
-        catalog=catalog_of("relations.yaml", "languages.yaml", "capitals.yaml", "templates"),
+        catalog=catalog_of("relations.yaml", "languages.yaml", *CLDR_FILES, rows=LANGUAGE_ROWS | RELATION_ROWS),
         code=code_of("read_facts.py"),
     message:
         "Reading facts and templates"
@@ -76,7 +84,7 @@ rule build_prompts:
         min_queries=lookup(within=config, dpath="facts/min_queries"),
         seed=lookup(within=config, dpath="seed"),
         kinds=sorted({record["kind"] for record in MODELS.values()}),
-        catalog=catalog_of("languages.yaml"),
+        catalog=catalog_of("languages.yaml", rows=LANGUAGE_ROWS),
         code=code_of("build_prompts.py"),
     message:
         "Building prompts for masked and causal models"
@@ -93,6 +101,7 @@ rule write_data_card:
         prompt_steps="<results>/facts/prompt_steps.csv",
         modes="<results>/facts/prompt_modes.csv",
         datasets=dataset_folders,
+        files=dataset_files,
     output:
         card="<results>/facts/data_card.md",
     log:
@@ -109,7 +118,7 @@ rule write_data_card:
         models=lookup(within=config, dpath="models"),
         facts=lookup(within=config, dpath="facts"),
         prompts=lookup(within=config, dpath="prompts"),
-        catalog=catalog_of("datasets.yaml", "capitals.yaml", "templates"),
+        catalog=catalog_of("datasets.yaml", *CLDR_FILES, rows={"datasets.yaml": DATASETS} | RELATION_ROWS),
         code=code_of("write_data_card.py"),
     message:
         "Writing the data card"

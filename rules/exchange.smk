@@ -1,10 +1,6 @@
 # Exchange: neurons that other code found, as selections of the study, and pairs of sets compared (docs/exchange.md).
 
 
-localrules:
-    compare_neurons,
-
-
 rule exchange:
     input:
         [f"<results>/neurons/{record['model']}/{name}.parquet" for name, record in IMPORTS.items()],
@@ -17,6 +13,7 @@ rule import_neurons:
         facts="<results>/facts/facts.parquet",
         reference=f"<results>/neurons/{{model}}/{SELECTIONS[0]}.parquet",
         datasets=dataset_folders,
+        files=dataset_files,
         mapping=mapping_files,
     output:
         neurons="<results>/neurons/{model}/{name}.parquet",
@@ -58,6 +55,7 @@ rule compare_neurons:
         ),
     log:
         "<logs>/compare_neurons.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

@@ -1,11 +1,6 @@
 # Figures: drawn from tables alone, as pdf and png with the csv behind each.
 
 
-localrules:
-    plot_layers,
-    plot_manipulation,
-
-
 rule figures:
     input:
         expand(
@@ -18,6 +13,7 @@ rule figures:
 rule plot_layers:
     input:
         table=layer_table,
+        controls=null_tables("control_layers"),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -31,6 +27,7 @@ rule plot_layers:
         "<logs>/plot_layers/{figure}.log",
     wildcard_constraints:
         figure="amig_figure3|amig_figure4|amig_figure5|matrice_figure4|localization_figure5",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -49,6 +46,7 @@ rule plot_layers:
 rule plot_manipulation:
     input:
         table="<results>/tables/manipulation.csv",
+        controls=null_tables("control_manipulation"),
     output:
         pdf="<results>/figures/matrice_figure5.pdf",
         png=report(
@@ -60,6 +58,7 @@ rule plot_manipulation:
         csv="<results>/figures/matrice_figure5.csv",
     log:
         "<logs>/plot_manipulation.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

@@ -1,19 +1,6 @@
 # The localization paper's tables and figures, from the measurements of localization.smk and of manipulate_activations. Figure 5 is in figures.smk.
 
 
-localrules:
-    plot_relations,
-    summarise_context_gain,
-    summarise_perturbation,
-    plot_perturbation,
-    summarise_answer_case,
-    summarise_punctuation,
-    summarise_tracing,
-    plot_tracing,
-    plot_trace_example,
-    summarise_counterfact,
-
-
 rule summarise_relations:
     input:
         measurements=expand("<results>/experiments/{model}/manipulation.parquet", model=LOCALIZED),
@@ -65,6 +52,7 @@ rule plot_relations:
         "<logs>/plot_relations/{figure}.log",
     wildcard_constraints:
         figure="localization_figure3|localization_figure4|matrice_figure5_relations",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -73,7 +61,7 @@ rule plot_relations:
     params:
         figure=lambda wildcards: wildcards.figure,
         models=figure_models,
-        catalog=catalog_of("relations.yaml"),
+        catalog=catalog_of("relations.yaml", rows=RELATION_ROWS),
         code=code_of("plot_relations.py"),
     message:
         "Drawing {wildcards.figure}: changes by relation"
@@ -98,6 +86,7 @@ rule summarise_context_gain:
         ),
     log:
         "<logs>/summarise_context_gain.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -126,6 +115,7 @@ rule summarise_perturbation:
         ),
     log:
         "<logs>/summarise_perturbation.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -156,6 +146,7 @@ rule plot_perturbation:
         csv="<results>/figures/localization_perturbation.csv",
     log:
         "<logs>/plot_perturbation.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -182,6 +173,7 @@ rule summarise_answer_case:
         ),
     log:
         "<logs>/summarise_answer_case.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -226,6 +218,7 @@ rule summarise_punctuation:
         ),
     log:
         "<logs>/summarise_punctuation.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -255,6 +248,7 @@ rule summarise_tracing:
         ),
     log:
         "<logs>/summarise_tracing.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -285,6 +279,7 @@ rule plot_tracing:
         csv="<results>/figures/localization_figure6.csv",
     log:
         "<logs>/plot_tracing.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -313,6 +308,7 @@ rule plot_trace_example:
         csv="<results>/figures/localization_figure7.csv",
     log:
         "<logs>/plot_trace_example.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -339,6 +335,7 @@ rule summarise_counterfact:
         ),
     log:
         "<logs>/summarise_counterfact.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

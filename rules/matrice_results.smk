@@ -1,13 +1,6 @@
 # The MATRICE paper's tables and figures, from the measurements of matrice.smk and experiments.smk; Figures 4 and 5 are in figures.smk.
 
 
-localrules:
-    tabulate_composition,
-    plot_enhancement,
-    plot_cases,
-    plot_sweeps,
-
-
 rule tabulate_composition:
     input:
         facts="<results>/facts/facts.parquet",
@@ -23,6 +16,7 @@ rule tabulate_composition:
         ),
     log:
         "<logs>/tabulate_composition.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -31,7 +25,7 @@ rule tabulate_composition:
     params:
         languages=config["languages"],
         models=list(MODELS),
-        printed=catalog_of("paper_results/matrice.yaml", "languages.yaml"),
+        printed=catalog_of("paper_results/matrice.yaml", "languages.yaml", rows=LANGUAGE_ROWS),
         code=code_of("tabulate_composition.py"),
     message:
         "Tabulating facts and queries by language"
@@ -225,6 +219,7 @@ rule plot_enhancement:
         csv="<results>/figures/matrice_figure6.csv",
     log:
         "<logs>/plot_enhancement.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -254,6 +249,7 @@ rule plot_cases:
         table="<results>/tables/matrice_cases.csv",
     log:
         "<logs>/plot_cases.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -286,6 +282,7 @@ rule plot_sweeps:
         csv="<results>/figures/matrice_sweeps.csv",
     log:
         "<logs>/plot_sweeps.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

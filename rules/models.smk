@@ -27,7 +27,7 @@ rule train_model:
         mem_mb=planned_mb("train"),
         runtime=planned_minutes("train"),
     params:
-        recipe=lookup(within=MODELS, dpath="{model}/recipe"),
+        recipe=own_recipe,
         languages=model_languages,
         seed=lookup(within=config, dpath="seed"),
         catalog=catalog_of("punctuation.yaml"),
@@ -39,6 +39,8 @@ rule train_model:
 
 
 rule resolve_model:
+    input:
+        given_files,
     output:
         source="<results>/models/{model}/source.json",
     log:

@@ -3,17 +3,13 @@
 from knatlas.planning.known import known_files
 
 
-localrules:
-    plan,
-    plan_error,
-
-
 rule plan:
     output:
         table="<results>/plan.csv",
         text="<results>/plan.md",
     log:
         "<logs>/plan.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -35,6 +31,7 @@ rule plan_error:
         table="<results>/plan_error.csv",
     log:
         "<logs>/plan_error.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

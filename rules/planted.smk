@@ -1,11 +1,6 @@
 # Planted knowledge: small models into which facts are written, and what every selection finds of them (docs/planted.md).
 
 
-localrules:
-    summarise_planted,
-    plot_planted,
-
-
 rule planted:
     input:
         PLANTED,
@@ -54,6 +49,7 @@ rule summarise_planted:
         ),
     log:
         "<logs>/summarise_planted.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -83,6 +79,7 @@ rule plot_planted:
         csv="<results>/figures/planted.csv",
     log:
         "<logs>/plot_planted.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

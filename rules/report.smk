@@ -1,11 +1,6 @@
 # The landing page, and Snakemake's report of the captions and artefacts of all rules.
 
 
-localrules:
-    judge_study,
-    write_landing_page,
-
-
 # tables that say what was found
 EVIDENCE = expand("<results>/tables/{table}.csv", table=TABLES) + [path for path in PLANTED if "/tables/" in path]
 
@@ -24,6 +19,7 @@ rule judge_study:
         claims="<results>/tables/claims.csv",
     log:
         "<logs>/judge_study.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -45,13 +41,14 @@ rule write_landing_page:
         badges="<results>/tables/badges.csv",
         claims="<results>/tables/claims.csv",
         tables=EVIDENCE,
-        figures=rules.figures.input + [path for path in PLANTED if "/figures/" in path],
+        figures=rules.figures.input + CONTROL_FIGURES + [path for path in PLANTED if "/figures/" in path],
         sources=expand("<results>/models/{model}/source.json", model=MODELS),
         beside=["<results>/report.html", *expand("<results>/papers/{paper}.csv", paper=PAPERS)],
     output:
         page="<results>/index.html",
     log:
         "<logs>/write_landing_page.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -81,7 +78,7 @@ rule write_report:
         runtime=minutes(30),
     params:
         config=config,
-        snakefile=workflow.main_snakefile,
+        snakefile=str(BASE / "Snakefile"),
         code=code_of("write_report.py"),
     message:
         "Writing the report"

@@ -41,8 +41,9 @@ def planned_requests():
 
 
 def planned(stage, wildcards):
-    """The request of a stage; of one that the study does not plan for a model, the largest of all."""
+    """The request of a stage, or of its repetition under a control; of one that is not planned, the largest of all."""
     requests = planned_requests()
+    stage = f"control_{stage}" if "control" in wildcards.keys() else stage
     return requests.get((wildcards.model, stage), max(requests.values()))
 
 

@@ -1,17 +1,16 @@
 # Statistics over what is measured: permutation tests of the figures' contrasts, and how stable neuron sets are (docs/methods.md, section 8).
 
 
-localrules:
-    compare_contrasts,
-    measure_stability,
-
-
 rule compare_contrasts:
     input:
         measurements=expand("<results>/experiments/{model}/manipulation.parquet", model=MODELS),
         enhanced=expand(
             "<results>/experiments/{model}/enhancement.parquet",
             model=MULTILINGUAL if "matrice_figure6" in TESTED else [],
+        ),
+        edited=expand(
+            "<results>/experiments/{model}/weight_edits.parquet",
+            model=MULTILINGUAL if {"matrice_table3", "matrice_table4"} & set(TESTED) else [],
         ),
     output:
         table=report(
@@ -22,14 +21,15 @@ rule compare_contrasts:
         ),
     log:
         "<logs>/compare_contrasts.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=megabytes(4000),
+        mem_mb=megabytes(8000),
         runtime=minutes(30),
     params:
         figures=TESTED,
-        random=["random", "random_layer_matched"],
+        random=RANDOM_CONTROLS,
         reference=lookup(within=config, dpath="selection/random/reference"),
         min_p_before=lookup(within=config, dpath="experiments/min_p_before"),
         permutations=lookup(within=config, dpath="statistics/permutations"),
@@ -64,6 +64,7 @@ rule measure_stability:
         ),
     log:
         "<logs>/measure_stability.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

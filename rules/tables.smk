@@ -1,18 +1,6 @@
 # Tables: measurements summarised over facts, with intervals and n.
 
 
-localrules:
-    tabulate_facts,
-    tabulate_gates,
-    summarise_known,
-    summarise_exactness,
-    summarise_screening,
-    summarise_selection,
-    summarise_layers,
-    write_headlines,
-    compare_papers,
-
-
 rule tables:
     input:
         expand("<results>/tables/{table}.csv", table=TABLES),
@@ -33,6 +21,7 @@ rule tabulate_facts:
         ),
     log:
         "<logs>/tabulate_facts.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -58,6 +47,7 @@ rule tabulate_gates:
         ),
     log:
         "<logs>/tabulate_gates.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -84,6 +74,7 @@ rule summarise_known:
         ),
     log:
         "<logs>/summarise_known.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -111,6 +102,7 @@ rule summarise_exactness:
         ),
     log:
         "<logs>/summarise_exactness.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -139,6 +131,7 @@ rule summarise_screening:
         ),
     log:
         "<logs>/summarise_screening.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -160,6 +153,8 @@ rule summarise_screening:
 rule summarise_selection:
     input:
         summaries=expand("<results>/neurons/{model}/summary.csv", model=MODELS),
+        # not read: the file of a selection that was added is missing, without which Snakemake sees no change here
+        neurons=expand("<results>/neurons/{model}/{selection}.parquet", model=MODELS, selection=SCORED),
     output:
         table=report(
             "<results>/tables/selection.csv",
@@ -169,6 +164,7 @@ rule summarise_selection:
         ),
     log:
         "<logs>/summarise_selection.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -197,6 +193,7 @@ rule summarise_layers:
         ),
     log:
         "<logs>/summarise_layers.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -277,6 +274,7 @@ rule write_headlines:
         ),
     log:
         "<logs>/write_headlines.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:
@@ -311,6 +309,7 @@ rule compare_papers:
         },
     log:
         "<logs>/compare_papers.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     resources:

@@ -1,4 +1,4 @@
-"""Test what the figures show by permutation over facts, with Holm's correction per figure and statistic."""
+"""Test what figures and tables show by permutation over facts, with Holm's correction per figure and statistic."""
 
 import pandas as pd
 
@@ -7,10 +7,11 @@ from knatlas.statistics.significance import contrast_pairs, figure_values, signi
 from knatlas.storage import read_table, write_csv
 
 with Job(snakemake) as job:
-    params, pairs = snakemake.params, {}
+    given, params, pairs = snakemake.input, snakemake.params, {}
+    sources = {"manipulation": given.measurements, "enhancement": given.enhanced, "weight_edits": given.edited}
     tables = {
         name: pd.concat([read_table(path) for path in paths], ignore_index=True)
-        for name, paths in (("manipulation", snakemake.input.measurements), ("enhancement", snakemake.input.enhanced))
+        for name, paths in sources.items()
         if paths
     }
     for figure, shown in params.figures.items():

@@ -8,4 +8,6 @@ with Job(snakemake) as job:
     table = read_csv(snakemake.input.table)
     table = table[table["model"].isin(snakemake.params.models)]
     smallest = snakemake.params.min_p_before
-    plot_manipulation(table, snakemake.output.pdf.removesuffix(".pdf"), min_p_before=smallest)
+    # one table, or none where the study has no control for these models
+    controls = next(map(read_csv, snakemake.input.controls), None)
+    plot_manipulation(table, snakemake.output.pdf.removesuffix(".pdf"), min_p_before=smallest, controls=controls)

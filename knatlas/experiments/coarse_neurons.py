@@ -13,7 +13,7 @@ from knatlas.interventions.weights import Neurons
 from knatlas.models.encoding import EncodedQuery, encode_prompt
 from knatlas.models.language_model import LanguageModel
 from knatlas.progress import Report, silent
-from knatlas.selection.thresholds import choose_above
+from knatlas.selection.thresholds import NONE_LEFT_OUT, choose_above
 
 CHUNK = 64  # queries handed to the engine at once: enough of like length, few dense scores in memory
 
@@ -49,7 +49,7 @@ def coarse_neurons(
 
 def coarse_set(scores: Float[np.ndarray, "layer neuron"], ratio: float) -> Neurons:
     """The neurons above ratio * the largest score, by layer and index; none where no score is positive."""
-    return np.nonzero(choose_above(scores, ratio).is_chosen)
+    return np.nonzero(choose_above(scores, ratio, NONE_LEFT_OUT).is_chosen)
 
 
 def _query(lm: LanguageModel, request: EditRequest, equations: str) -> EncodedQuery:

@@ -22,7 +22,7 @@ def evaluate_with(
     neurons are scaled, `answer`, `last` or `all`; site, the place of the neurons' values in causal models (masked ones
     are always scaled at the input of the down projection, as in released code).
     """
-    encode, site = _Encoder(lm, prompts), site if lm.kind == "causal" else "down_input"
+    encode, site = QueryEncoder(lm, prompts), site if lm.kind == "causal" else "down_input"
 
     def evaluate(requests: Sequence[Request]) -> tuple[np.ndarray, np.ndarray]:
         queries = [encode(request.fact, request.language, request.query) for request in requests]
@@ -34,7 +34,7 @@ def evaluate_with(
     return evaluate
 
 
-class _Encoder:
+class QueryEncoder:
     """Token ids of prompts by fact, language and query; each prompt is tokenised once, when it is first needed."""
 
     def __init__(self, lm: LanguageModel, prompts: pd.DataFrame):
@@ -53,4 +53,6 @@ class _Encoder:
 
 
 def _scaling(request: Request) -> NeuronScaling | None:
-    return NeuronScaling(request.layers, request.indices, request.factor) if len(request.layers) else None
+    if not len(request.layers):
+        return None
+    return NeuronScaling(request.layers, request.indices, request.factor, request.shift)

@@ -18,7 +18,8 @@ NONE = np.zeros(0, dtype=np.int64)
 class Request(NamedTuple):
     """One question to the model: P(answer) of a query while the neurons' activations are multiplied by a factor.
 
-    layers and indices, arrays of equal length; factor, one number, or an array with one for each neuron.
+    layers and indices, arrays of equal length; factor, one number, or an array with one for each neuron; shift, added
+    after that, one number or an array (neurons,) or (positions, neurons).
     """
 
     fact: str
@@ -27,6 +28,7 @@ class Request(NamedTuple):
     layers: np.ndarray
     indices: np.ndarray
     factor: float | np.ndarray
+    shift: float | np.ndarray = 0.0
 
 
 Evaluate = Callable[[Sequence[Request]], tuple[np.ndarray, np.ndarray]]

@@ -15,7 +15,7 @@ from knatlas.models.answers import BATCH_ROWS, answer_probabilities
 from knatlas.models.encoding import EncodedQuery
 from knatlas.models.language_model import LanguageModel
 from knatlas.progress import Report, silent
-from knatlas.selection.thresholds import choose_above
+from knatlas.selection.thresholds import NONE_LEFT_OUT, choose_above
 
 __all__ = ["ANSWER_COLUMNS", "NEURON_COLUMNS", "Punctuation", "PunctuationNeurons", "find_punctuation_neurons"]
 
@@ -109,7 +109,7 @@ def _coarse_sets(
         chunk = order[start : start + CHUNK]
         found = attribute_queries(lm, [queries[number] for number in chunk], [method], rows, completeness=False)
         for number, attribution in zip(chunk, found, strict=True):
-            yield number, choose_above(attribution.scores[method.name], ratio).is_chosen
+            yield number, choose_above(attribution.scores[method.name], ratio, NONE_LEFT_OUT).is_chosen
         progress(start + len(chunk), len(order), "sentences")
 
 

@@ -40,10 +40,13 @@ def read_language(
     path = folder / f"{language}.yaml"
     if not path.is_file():
         present = sorted(file.stem for file in folder.glob("*.yaml"))
-        remedy = f"Write {path.name} into {folder}, with a list of patterns per relation."
-        return {}, [unknown("the language of the templates", language, f"a file of {folder}", present, remedy)]
+        # no nearest match: the language is one of the catalog, and another one's code is none of its spellings
+        return {}, [
+            f"the language of the templates is '{language}'; expected a file of {folder} ({' '.join(present)}). "
+            f"Write {path.name} into {folder}, with a list of patterns per relation."
+        ]
     try:
-        content = read_yaml(path, "Quote each pattern that begins with [X].")
+        content = read_yaml(path, "Quote each pattern that begins with [X] or has a colon.")
     except AtlasError as error:
         return {}, str(error).split("\n")
     if not isinstance(content, dict):
@@ -64,7 +67,7 @@ def mistakes(path: Path, relation: str, content: dict, at_least: int) -> list[st
         return [unknown(f"{path}: the relation asked for", relation, "a relation of the file", content, remedy)]
     listed = content[relation]
     if not isinstance(listed, list) or not all(isinstance(pattern, str) for pattern in listed):
-        return [f"{path}: {relation} is not a list of patterns; quote a pattern that begins with [X]."]
+        return [f"{path}: {relation} is not a list of patterns; quote a pattern that begins with [X] or has a colon."]
     wrong = []
     if len(listed) < at_least:
         wrong.append(f"{path}: {relation} has {len(listed)} patterns; expected at least {at_least}. Add more patterns.")

@@ -31,9 +31,9 @@ NO_GLYPH = "\u25a1"  # a white square
 NOTE = (
     "The {n} most probable tokens at the first position of the answer, P in percent; "
     "in a list without a mark the right answer's is not among them.\n"
-    f"{NO_GLYPH} and a code point: a letter that no installed font has. \u2026: cut for want of room. "
-    "The csv has all tokens in full."
+    "{squares}\u2026: cut for want of room. The csv has all tokens in full."
 )
+SQUARES = f"{NO_GLYPH} and a code point: a letter that no installed font has. "
 
 
 class _Grid(NamedTuple):
@@ -83,8 +83,15 @@ def _draw(data: pd.DataFrame) -> Figure:
         part.set(xlim=(0, grid.n_columns), ylim=(n_lines, 0))
         _draw_panel(part, group, grid)
     mark = Patch(facecolor=ANSWER_GROUND, edgecolor=ANSWER_COLOUR, label="the right answer's first token")
-    figure.legend(handles=[mark], loc="outside lower center", title=NOTE.format(n=n_ranks), title_fontsize=8)
+    note = NOTE.format(n=n_ranks, squares="" if _is_drawable(data) else SQUARES)
+    figure.legend(handles=[mark], loc="outside lower center", title=note, title_fontsize=8)
     return figure
+
+
+def _is_drawable(data: pd.DataFrame) -> bool:
+    """Whether the fonts have every letter that is shown."""
+    shown = data[["fact", "answer", "token_before", "token_after"]].astype(str)
+    return all(_has_glyph(letter) for letter in set("".join(shown.to_numpy().ravel())))
 
 
 def _draw_panel(axes: Axes, group: pd.DataFrame, grid: _Grid) -> None:

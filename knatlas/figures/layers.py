@@ -7,9 +7,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from knatlas.errors import AtlasError
+from knatlas.figures.nulls import GREYS, NULL_LOOKS, beside, null_rows
 from knatlas.figures.style import (
     COLOURS,
     MAX_WIDTH,
@@ -23,13 +25,20 @@ from knatlas.figures.style import (
     write_legend,
 )
 
+# around thin lines, so that they are seen before bars of any colour
+HALO = withStroke(linewidth=2.6, foreground="white")
 MANY_BARS = 40  # a panel with more takes the whole width
 
 
-def plot_layers(table: pd.DataFrame, path: str | Path, selections: Sequence[str]) -> list[Path]:
+def plot_layers(
+    table: pd.DataFrame, path: str | Path, selections: Sequence[str], controls: pd.DataFrame | None = None
+) -> list[Path]:
     """Draw a panel per model: the share of neurons in each layer, bars by selection and language, 95% intervals.
 
-    Args: table of `layer_shares`; path without ending; the selections to show. Returns the paths of pdf, png and csv.
+    Over them a grey line per negative control and selection: the share under the control, of all languages together.
+
+    Args: table of `layer_shares`; path without ending; the selections to show; controls, `pooled_layers` of each
+    control with a column `control`, None without any. Returns the paths of pdf, png and csv.
     Raises: AtlasError when the table has none of the selections.
     """
     data = table[table["selection"].isin(list(selections))].reset_index(drop=True)
@@ -38,6 +47,7 @@ def plot_layers(table: pd.DataFrame, path: str | Path, selections: Sequence[str]
             f"figure: the table has no selection of {' '.join(selections)}; add one to selection.selections"
         )
     series = list(data[["selection", "language"]].drop_duplicates().itertuples(index=False, name=None))
+    nulls = null_rows(controls, data["model"].unique(), selections)
     with house_style():
         models = list(data["model"].unique())
         is_wide = len(series) * data["layer"].nunique() > MANY_BARS
@@ -45,8 +55,10 @@ def plot_layers(table: pd.DataFrame, path: str | Path, selections: Sequence[str]
         figure, axes = panels(len(models), n_columns, MAX_WIDTH if is_wide or n_columns > 1 else MAX_WIDTH / 2)
         for part, model in zip(axes, models, strict=True):
             _draw_panel(part, data[data["model"] == model], series)
+            if nulls is not None:
+                _draw_nulls(part, nulls[nulls["model"] == model], selections)
         write_legend(figure, axes, min(len(series), 8 if figure.get_figwidth() == MAX_WIDTH else 3))
-        return save(figure, path, data)
+        return save(figure, path, beside(data, nulls))
 
 
 def _draw_panel(axes: Axes, group: pd.DataFrame, series: list[tuple[str, str]]) -> None:
@@ -64,6 +76,16 @@ def _draw_panel(axes: Axes, group: pd.DataFrame, series: list[tuple[str, str]]) 
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True))
     axes.yaxis.set_major_formatter(in_percent)
+
+
+def _draw_nulls(axes: Axes, group: pd.DataFrame, selections: Sequence[str]) -> None:
+    """A thin grey line over the layers for each control and selection."""
+    for (control, selection), rows in group.groupby(["control", "selection"], sort=False):
+        look = NULL_LOOKS[control]
+        colour = GREYS[min(list(selections).index(selection), 1)]
+        label = f"{_label(selection, 'all')}, null: {look.words} (n = {rows['n'].max()})"
+        line = {"color": colour, "linestyle": look.dash, "linewidth": 1.1, "path_effects": [HALO]}
+        axes.plot(rows["layer"], rows["value"], label=label, **line)
 
 
 def _empty_label(group: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ ALL, DEFAULT = "all", "default"
 KINDS = {
     "agnostic": "agnostic",
     "specific": "specific",
+    "paraphrase": "one paraphrase",
     "degenerate_same_layer": "pair, same layer",
     "degenerate_across_layers": "pair, two layers",
     "additive": "additive pair",
@@ -26,17 +27,20 @@ STRENGTHS = ("low", "medium", "high")
 ROW_HEIGHT = 0.24  # inches
 # from white to dark blue: brightness alone says the value, in grey print too
 COLOUR_MAP, DARK = "Blues", 0.6
-SELECTION_ORDER = ("bkn", "refined", "atp", "amig", "likn", "dkn", "matrice", "random")
+SELECTION_ORDER = ("bkn", "refined", "atp", "amig", "likn", "dkn", "matrice", "random", "ablation")
+REFERENCE = "reference"  # of networks, the one from which levels depart; of readings, what is no selection of a study
 
 
 def plot_planted(table: pd.DataFrame, path: str | Path, family: str = ALL) -> list[Path]:
     """Draw average precision as a grid per strength, and the size of sets of facts without any agnostic neuron.
 
-    Rows are selections in their readings, columns kinds; a blank cell was not measured.
+    Rows are selections in their readings, and below a line the reference, columns kinds; a blank cell was not measured.
+    All of them in the reference network.
     Args: table of `summarise_planted`; path without ending; family, one of the table's. Returns: pdf, png and csv.
     Raises: AtlasError when the table has no average precision of the family.
     """
-    data = table[(table["family"] == family) & table["measure"].isin(["average_precision", "false_positives"])]
+    own = table[(table["family"] == family) & (table["network"] == REFERENCE)]
+    data = own[own["measure"].isin(["average_precision", "false_positives"])]
     data = data.reset_index(drop=True)
     shown = data[data["measure"] == "average_precision"]
     if shown.empty:
@@ -66,6 +70,8 @@ def _rows(shown: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _name(row: tuple[str, str]) -> str:
+    if row[1].startswith(REFERENCE):
+        return f"{row[1].replace('_', ', ', 1).replace('_', ' ')}: {row[0]}"
     return row[0] if row[1] == DEFAULT else f"{row[0]}: {row[1]}"
 
 
@@ -85,6 +91,9 @@ def _draw_grid(
     axes.set_yticks(range(len(rows)), map(_name, rows) if with_names else [""] * len(rows))
     axes.tick_params(length=0)
     axes.grid(False)
+    n_selections = sum(not row[1].startswith(REFERENCE) for row in rows)
+    if n_selections < len(rows):
+        axes.axhline(n_selections - 0.5, color="black", linewidth=0.9)
     counts = cells.loc[cells["kind"] == "agnostic", "n"]
     number = f" (n = {int(counts.max())})" if len(counts) else ""
     axes.set_title(f"{strength} strength{number}")

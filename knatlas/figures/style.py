@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -9,7 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from knatlas.writing import replacing
 
@@ -32,6 +37,10 @@ COLOURS = {
     "random_layer_matched": "#444444",
 }
 OTHER_COLOUR = "#000000"
+FALLBACK_NAME = "Atlas Sans Fallback"
+FALLBACK_FONT = Path(__file__).with_name("fonts") / "AtlasSansFallback.ttf"
+# here and not only beside the font, so that another font counts as other code, by which figures are drawn again
+FALLBACK_DIGEST = "e48a895e269c7af3"
 CJK_FONTS = ["Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Source Han Sans", "WenQuanYi Zen Hei"]
 SETTINGS = {
     "font.size": 9,
@@ -54,10 +63,19 @@ SETTINGS = {
 }
 
 
+@cache
 def font_families() -> list[str]:
-    """DejaVu Sans, and after it the installed fonts that have Chinese, Japanese and Korean letters."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *[name for name in CJK_FONTS if name in installed]]
+    """DejaVu Sans, the own font with Chinese, Japanese and Korean letters, and installed ones for what both lack.
+
+    The own font stands before installed ones: a figure with such letters looks the same on every machine, and its pdf
+    is well-formed (most of the installed ones have outlines that matplotlib embeds under a wrong type).
+    """
+    fonts = font_manager.fontManager
+    fonts.addfont(FALLBACK_FONT)
+    # also for bold text: matplotlib warns of a weight that it doesn't have
+    fonts.ttflist.append(replace(fonts.ttflist[-1], weight=700))
+    installed = {font.name for font in fonts.ttflist}
+    return ["DejaVu Sans", FALLBACK_NAME, *[name for name in CJK_FONTS if name in installed]]
 
 
 @contextmanager
@@ -111,9 +129,23 @@ def save(figure: Figure, path: str | Path, data: pd.DataFrame) -> list[Path]:
     base = Path(path).with_suffix("")
     pdf, png, csv = (base.with_suffix(f".{ending}") for ending in ("pdf", "png", "csv"))
     no_traces = {pdf: {"CreationDate": None, "Creator": None, "Producer": None}, png: {"Software": None}}
+    drawn = _lay_out(figure)
     for image, metadata in no_traces.items():
         with replacing(image) as partial:
-            figure.savefig(partial, format=image.suffix[1:], bbox_inches="tight", metadata=metadata)
+            figure.savefig(partial, format=image.suffix[1:], bbox_inches=drawn, metadata=metadata)
     with replacing(csv) as partial:
         data.to_csv(partial, index=False)
     return [pdf, png, csv]
+
+
+def _lay_out(figure: Figure) -> Bbox:
+    """Give everything its place, once for both images, each of which would do it again; what is drawn, in inches."""
+    figure.dpi = matplotlib.rcParams["savefig.dpi"]
+    FigureCanvasAgg(figure)  # the canvas of the png, which keeps the sizes of texts
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_text().isascii():  # in all the other fonts nothing need be looked up
+            text.set_fontfamily(font_families()[0])
+    figure.draw_without_rendering()
+    drawn = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+    figure.set_layout_engine(None)
+    return drawn

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import prod
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from knatlas.models.encoding import EncodedQuery, encode_prompt, encode_prompts
+from knatlas.models.encoding import EncodedQuery, encode_prompts, encode_rows
 from knatlas.models.language_model import LanguageModel
 from knatlas.models.scaling import NeuronScaling, positions_of, scaled_rows
 
@@ -97,11 +98,8 @@ def _ranks(
     ranked = prompts[prompts["query"] < ranked_queries]
     for key, group in ranked.groupby(["relation", "language"], sort=False):
         candidates = objects[key]
-        queries = [
-            encode_prompt(lm, prompt._replace(answer=candidate))
-            for prompt in group.itertuples(index=False)
-            for candidate in candidates
-        ]
+        rows = group.itertuples(index=False)
+        queries = encode_rows(lm, [row._replace(answer=candidate) for row in rows for candidate in candidates])
         p = answer_probabilities(lm, queries, batch_rows)["p"].to_numpy().reshape(len(group), len(candidates))
         for line, (number, answer) in enumerate(group["answer"].items()):
             ranks[number] = 1 + int((p[line] > p[line, candidates.index(answer)]).sum())
@@ -137,13 +135,11 @@ def _logits(lm: LanguageModel, queries: Sequence[EncodedQuery]) -> Tensor:
 
 def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids (rows, tokens) padded on the right and the attention mask that leaves the padding out."""
-    longest = max(len(sequence) for sequence in sequences)
-    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    attention = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-        attention[row, : len(sequence)] = 1
-    return ids.to(device), attention.to(device)
+    lengths = [len(sequence) for sequence in sequences]
+    longest = max(lengths)
+    ids = [[*sequence, *(0,) * (longest - len(sequence))] for sequence in sequences]
+    attention = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return torch.tensor(ids, dtype=torch.long, device=device), attention.long().to(device)
 
 
 @dataclass
@@ -192,27 +188,25 @@ def _answers(
     for batch in _batches(_distinct_rows(queries, scalings), batch_rows):
         places = [positions_of(row.query, where) for row in batch]
         with scaled_rows(lm, [row.scaling for row in batch], places, site):
-            per_row = token_probabilities(lm, [row.query for row in batch])
-        answers.update(_batch_answers(queries, batch, per_row))
+            probabilities = _logits(lm, [row.query for row in batch]).softmax(-1)
+        answers.update(_batch_answers(queries, batch, probabilities))
     return [answers[number] for number in range(len(queries))]
 
 
-def _batch_answers(queries: Sequence[EncodedQuery], batch: list[_Row], per_row: list[Tensor]) -> dict[int, _Answer]:
-    """The answer by number of query."""
-    pairs = [(number, row) for row, shared in enumerate(batch) for number in shared.numbers]
-    best = [probabilities.max(dim=1) for probabilities in per_row]
-    answers = [_answer(per_row[row], best[row].values, queries[number].targets) for number, row in pairs]
-    # two transfers per batch, not one per query: each would wait for the device
-    tokens = torch.cat([of_row.indices for of_row in best]).tolist()
-    starts = [0, *accumulate(len(row.query.positions) for row in batch)]
-    predicted = [tuple(tokens[start:end]) for start, end in pairwise(starts)]
-    return {
-        number: _Answer(p, is_argmax == 1.0, is_first == 1.0, predicted[row])
-        for (number, row), (p, is_argmax, is_first) in zip(pairs, torch.stack(answers).tolist(), strict=True)
-    }
-
-
-def _answer(probabilities: Tensor, best: Tensor, targets: tuple[int, ...]) -> Tensor:
-    chosen = probabilities.gather(1, torch.tensor(targets, device=probabilities.device)[:, None])[:, 0]
-    is_best = (chosen == best).double()
-    return torch.stack([chosen.double().prod(), is_best.prod(), is_best[0]])
+def _batch_answers(queries: Sequence[EncodedQuery], batch: list[_Row], probabilities: Tensor) -> dict[int, _Answer]:
+    """The answer by number of query, from the distributions at the positions of all rows (positions, vocabulary)."""
+    spans = list(pairwise([0, *accumulate(len(row.query.positions) for row in batch)]))
+    asked = [(number, span) for row, span in zip(batch, spans, strict=True) for number in row.numbers]
+    lines = [line for _, span in asked for line in range(*span)]
+    targets = [target for number, _ in asked for target in queries[number].targets]
+    lines, targets = torch.tensor([lines, targets], device=probabilities.device)
+    best = probabilities.max(dim=1)
+    chosen = probabilities[lines, targets]
+    # three transfers per batch, not one per query: each would wait for the device
+    is_best, tokens = (chosen == best.values[lines]).tolist(), best.indices.tolist()
+    chosen, answers, end = chosen.tolist(), {}, 0
+    for number, span in asked:
+        start, end = end, end + len(queries[number].targets)
+        is_argmax, predicted = all(is_best[start:end]), tuple(tokens[slice(*span)])
+        answers[number] = _Answer(prod(chosen[start:end]), is_argmax, is_best[start], predicted)
+    return answers

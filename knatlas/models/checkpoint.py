@@ -13,12 +13,6 @@ WEIGHT_FILES = {
 }
 ENDINGS = {"safetensors": ".safetensors", "pickle": ".bin"}
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "sentencepiece.bpe.model")
-# only what is loaded: repositories also hold the same weights in other formats, and code
-DESCRIPTIONS = ("config.json", "*token*.json", "vocab*.json", "vocab*.txt", "merges.txt", "*.model")
-WEIGHT_PATTERNS = {
-    "safetensors": ("model*.safetensors", "model.safetensors.index.json"),
-    "pickle": ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
-}
 # settings by which a folder brings its own code, or names a file of weights that may be a pickle: file, setting, reason
 REFUSED = (
     ("config.json", "auto_map", "code of its own, which is never run (trust_remote_code is off)"),
@@ -26,11 +20,6 @@ REFUSED = (
     ("config.json", "transformers_weights", "another file of weights, in a format of its choice, which is never read"),
 )
 AUTO_CLASSES = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM"}
-
-
-def wanted_patterns(weights: str) -> tuple[str, ...]:
-    """Patterns of the files that are downloaded, loaded and counted in a digest, for a format of the weights."""
-    return (*DESCRIPTIONS, *WEIGHT_PATTERNS[weights])
 
 
 def check_format(name: str, weights: str) -> None:

@@ -31,6 +31,22 @@ def summarise_facts(known: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(n_known_languages=("is_argmax", "sum"), mean_p=("p", "mean"))
 
 
+def cut_facts(chosen: pd.DataFrame, prompts: pd.DataFrame, most: int | None, shards: int) -> pd.DataFrame:
+    """The first facts of those localised that a control has prompts for, dealt out to shards anew.
+
+    The first are spread over the relations, as `choose_facts` orders them; whether the model answers the control's
+    prompts does not matter. Args: chosen, of `choose_facts`; prompts of the control; most facts, None for all.
+    Raises: AtlasError when there are none.
+    """
+    kept = chosen[chosen["fact"].isin(set(prompts["fact"]))].head(most or len(chosen)).reset_index(drop=True)
+    if kept.empty:
+        raise AtlasError(
+            f"controls: none of the {len(chosen)} localised facts has prompts under the control; objects can't be "
+            "shuffled where every relation has one answer alone: leave the control out of controls.kinds"
+        )
+    return kept.assign(shard=[i % shards for i in range(len(kept))])
+
+
 def _none_sentence(known: pd.DataFrame, summary: pd.DataFrame, needed: int, min_probability: float) -> str:
     model = known["model"].iloc[0] if len(known) else "the model"
     best = int(summary["n_known_languages"].max()) if len(summary) else 0

@@ -45,12 +45,12 @@ class LanguageModel:
         """The number format of the weights."""
         return self.model.dtype
 
-    @property
+    @cached_property
     def n_vocabulary(self) -> int:
         """Number of rows of the input embedding: token ids must be below it."""
         return self.model.get_input_embeddings().num_embeddings
 
-    @property
+    @cached_property
     def n_positions(self) -> int | None:
         """The most tokens that the model reads at once; None where nothing sets a limit (ALiBi)."""
         if self.architecture.longest is None:
@@ -105,6 +105,17 @@ class LanguageModel:
         axis = 1 - self.architecture.neuron_axis
         places = range(index, self.architecture.fused_parts * self.n_neurons, self.n_neurons)
         return [module.weight.select(axis, place) for module in self.up_projections(layer) for place in places]
+
+    def is_blank(self, token: int) -> bool:
+        """Whether a token alone is no text, or only blanks."""
+        if token not in self._blank:
+            self._blank[token] = not self.tokenizer.decode([token]).strip()
+        return self._blank[token]
+
+    @cached_property
+    def _blank(self) -> dict[int, bool]:
+        """What `is_blank` found so far."""
+        return {}
 
     @cached_property
     def replacement_id(self) -> int:

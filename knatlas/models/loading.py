@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
@@ -19,7 +20,7 @@ from knatlas.models.checkpoint import check_folder, read_settings
 from knatlas.models.conformance import check_record
 from knatlas.models.devices import choose_device
 from knatlas.models.language_model import LanguageModel, as_language_model
-from knatlas.models.sources import ModelSource, resolve_model
+from knatlas.models.sources import ModelSource, check_unchanged, resolve_model
 
 __all__ = ["LanguageModel", "ModelSource", "as_language_model", "load_model", "resolve_model"]
 
@@ -33,22 +34,24 @@ LOADERS = {"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
 def load_model(
     source: ModelSource, dtype: str = "float32", device: str = "auto", log: Callable[[str], None] = lambda line: None
 ) -> LanguageModel:
-    """The model and tokenizer of a source, frozen, in evaluation mode, on the device.
+    """The model and tokenizer of a source, frozen, in evaluation mode, on the device; of an untrained copy drawn anew.
 
     Args: dtype one of float32, float64, bfloat16, float16; device "cpu", "cuda", or "auto" (CUDA where there is one),
     of several GPUs one (`choose_device`); log, receives a sentence when all of them were taken.
-    Raises: AtlasError for a folder without configuration, weights or tokenizer, an unknown architecture or a setting of
-    it that is not known to work, weights that are missing, not finite or do not fit the configuration, a slow
-    tokenizer, an unknown dtype, CUDA where there is none, or a model that does not compute what the record of its
-    architecture says.
+    Raises: AtlasError for a folder without configuration, weights or tokenizer, or whose files changed since it was
+    resolved, an unknown architecture or a setting of it that is not known to work, weights that are missing, not finite
+    or do not fit the configuration, a slow tokenizer, an unknown dtype, CUDA where there is none, or a model that does
+    not compute what the record of its architecture says.
     """
     if dtype not in DTYPES:
         raise AtlasError(unknown(f"models: {source.name}: dtype", dtype, "a number format", DTYPES))
     place = choose_device(f"models: {source.name}", device, log)
     check_folder(source.name, source.folder, source.weights, source.location)
+    check_unchanged(source)
     architecture = _known_architecture(source)
     tokenizer = _load_tokenizer(source)
-    model = _load_weights(source, architecture, DTYPES[dtype]).to(place)
+    read = _load_weights if source.untrained_seed is None else _draw_weights
+    model = read(source, architecture, DTYPES[dtype]).to(place)
     _check_finite(source, model)
     lm = as_language_model(source.name, model, tokenizer, source.revision)
     check_record(lm)
@@ -86,6 +89,23 @@ def _load_weights(source: ModelSource, architecture: Architecture, dtype: torch.
             "save or download them again"
         ) from error
     _check_complete(source, report)
+    return model
+
+
+def _draw_weights(source: ModelSource, architecture: Architecture, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of a folder's configuration as transformers initialises it; the same weights for the same seed.
+
+    Drawn on the processor in 32 bits, whatever the device and the dtype: these change no weight but by rounding. Tables
+    that are no weights, such as rotary angles, stay in 32 bits, as they do when weights are read.
+    """
+    config = AutoConfig.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.untrained_seed)
+        model = LOADERS[architecture.kind].from_config(
+            config, dtype=torch.float32, attn_implementation=architecture.attention, trust_remote_code=False
+        )
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Multiplying the activations of chosen neurons during a forward pass: the model itself is never changed."""
+"""Multiplying or replacing the activations of chosen neurons in a forward pass: the model itself is never changed."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,18 +22,26 @@ class NeuronScaling:
     """Neurons as two arrays of equal length, and the factor of their activations: 0 suppresses, 2 doubles.
 
     The factor is one number for all neurons, or an array with one for each. A neuron is scaled once, however often it
-    is named. Raises: AtlasError when there are neither one nor as many factors as neurons.
+    is named. `shift` is added after that, so that factor 0 with a shift sets an activation to a value: one number, one
+    for each neuron, or (positions, neurons) for the positions that are scaled.
+    Raises: AtlasError when there are neither one nor as many factors or shifts as neurons.
     """
 
     layers: Int[np.ndarray, " neuron"]
     indices: Int[np.ndarray, " neuron"]
     factor: float | Float[np.ndarray, " neuron"]
+    shift: float | Float[np.ndarray, "*position neuron"] = 0.0
 
     def __post_init__(self) -> None:
         if np.ndim(self.factor) and np.shape(self.factor) != np.shape(self.layers):
             raise AtlasError(
                 f"{np.size(self.factor)} factors for {np.size(self.layers)} neurons; give one number for all of them, "
                 "or an array with one factor for each neuron"
+            )
+        if np.ndim(self.shift) and np.shape(self.shift)[-1] != len(self.layers):
+            raise AtlasError(
+                f"shifts of the shape {np.shape(self.shift)} for {np.size(self.layers)} neurons; give one number for "
+                "all of them, or an array whose last axis has one for each neuron"
             )
 
 
@@ -72,48 +80,48 @@ def scaled_rows(
 
 @dataclass(frozen=True)
 class _Change:
-    """Where one layer's activations (rows, positions, neurons) are multiplied, and by what."""
+    """Where one layer's activations (rows, positions, neurons) are multiplied, by what, and what is added, if any."""
 
     place: tuple[Tensor, Tensor, Tensor]
     factors: Tensor
+    shifts: Tensor | None
 
     def __call__(self, values: Tensor) -> Tensor:
-        changed = values.clone()
-        changed[self.place] = values[self.place] * self.factors.to(values.dtype)
+        changed, new = values.clone(), values[self.place] * self.factors.to(values.dtype)
+        changed[self.place] = new if self.shifts is None else new + self.shifts.to(values.dtype)
         return changed
 
 
 def _changes(
     lm: LanguageModel, scalings: Sequence[NeuronScaling | None], positions: Sequence[Sequence[int]]
 ) -> dict[int, _Change]:
-    parts = [
-        _row_places(lm, row, scaling, places)
+    given = [
+        (row, scaling, places)
         for row, (scaling, places) in enumerate(zip(scalings, positions, strict=True))
         if scaling is not None
     ]
-    if not parts:
+    if not given:
         return {}
-    table = np.concatenate(parts)  # one line per activation that is scaled: layer, row, position, neuron, factor
-    return {int(layer): _change(lm, table[table[:, 0] == layer]) for layer in np.unique(table[:, 0])}
+    layers, *columns = _lines(given)
+    _check_neurons(lm, layers, columns[2])
+    return {int(layer): _change(lm, [column[layers == layer] for column in columns]) for layer in np.unique(layers)}
 
 
-def _row_places(lm: LanguageModel, row: int, scaling: NeuronScaling, positions: Sequence[int]) -> np.ndarray:
-    layers, indices = np.asarray(scaling.layers, dtype=int), np.asarray(scaling.indices, dtype=int)
-    _check_neurons(lm, layers, indices)
-    n_neurons, n_positions = len(layers), len(positions)
-    columns = (
-        np.tile(layers, n_positions),
-        np.full(n_neurons * n_positions, row),
-        np.repeat(np.asarray(positions, dtype=int), n_neurons),
-        np.tile(indices, n_positions),
-        np.tile(np.broadcast_to(np.asarray(scaling.factor, dtype=float), n_neurons), n_positions),
-    )
-    return np.stack(columns, axis=1)
+def _lines(given: list[tuple[int, NeuronScaling, Sequence[int]]]) -> list[np.ndarray]:
+    """Columns layer, row, position, neuron, factor, shift: one line per activation that is scaled."""
+    columns = ([], [], [], [], [], [])
+    for row, of, places in given:
+        shape = (len(places), len(of.layers))
+        at = np.asarray(places, dtype=int)[:, None]
+        for column, value in zip(columns, (of.layers, row, at, of.indices, of.factor, of.shift), strict=True):
+            column.append(np.full(shape, value, dtype=float).ravel())
+    places, numbers = columns[:4], columns[4:]
+    return [np.concatenate(parts).astype(int) for parts in places] + [np.concatenate(parts) for parts in numbers]
 
 
-def _change(lm: LanguageModel, table: np.ndarray) -> _Change:
-    place = tuple(torch.as_tensor(table[:, column].astype(int), device=lm.device) for column in (1, 2, 3))
-    return _Change(place, torch.as_tensor(table[:, 4], device=lm.device))
+def _change(lm: LanguageModel, columns: Sequence[np.ndarray]) -> _Change:
+    *place, factors, shifts = (torch.as_tensor(column, device=lm.device) for column in columns)
+    return _Change(tuple(place), factors, shifts if shifts.any() else None)
 
 
 def _check_neurons(lm: LanguageModel, layers: np.ndarray, indices: np.ndarray) -> None:

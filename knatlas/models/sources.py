@@ -1,9 +1,8 @@
 """Where a model comes from: a folder, or a snapshot of a repository of the Hugging Face hub."""
 
-import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -20,7 +19,8 @@ from huggingface_hub.errors import (
 
 from knatlas.errors import AtlasError, unknown
 from knatlas.models.architectures import architecture_of
-from knatlas.models.checkpoint import check_folder, check_format, read_settings, wanted_patterns
+from knatlas.models.checkpoint import check_folder, check_format, read_settings
+from knatlas.models.folder_files import folder_digest, folder_fingerprint, wanted_patterns
 from knatlas.redaction import redacted
 
 ORIGINS = ("hub", "folder")
@@ -32,7 +32,9 @@ class ModelSource:
 
     `revision` is the commit of the repository, or "sha256:" and a digest of the files of a local folder.
     `location` is what the study names: the repository's id or the folder. `weights` is the format that is read,
-    "safetensors", or "pickle" where the study allows that for this model.
+    "safetensors", or "pickle" where the study allows that for this model. With `untrained_seed` the folder's weights
+    are not read: they are drawn with this seed by transformers' own initialisation, for its configuration.
+    `fingerprint` is a quick digest of a local folder's files, which each loading compares; None: nothing is compared.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ModelSource:
     revision: str
     location: str
     weights: str = "safetensors"
+    untrained_seed: int | None = None
+    fingerprint: str | None = None
 
 
 def resolve_model(
@@ -64,7 +68,8 @@ def resolve_model(
         )
     folder = Path(location)
     check_folder(name, folder, weights)
-    return ModelSource(name, folder, f"sha256:{_folder_digest(folder, weights)}", location, weights)
+    revision, fingerprint = f"sha256:{folder_digest(folder, weights)}", folder_fingerprint(folder, weights)
+    return ModelSource(name, folder, revision, location, weights, fingerprint=fingerprint)
 
 
 def check_kind(source: ModelSource, kind: str) -> None:
@@ -77,14 +82,17 @@ def check_kind(source: ModelSource, kind: str) -> None:
         )
 
 
-def _folder_digest(folder: Path, weights: str) -> str:
-    """Digest of the files that are loaded; others in the folder, such as a log, do not count."""
-    whole, patterns = hashlib.sha256(), wanted_patterns(weights)
-    for path in sorted(path for path in folder.iterdir() if any(path.match(pattern) for pattern in patterns)):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{path.name} {content}\n".encode())
-    return whole.hexdigest()[:16]
+def check_unchanged(source: ModelSource) -> None:
+    """AtlasError when the files of a local folder are not those that were found there when its revision was taken."""
+    if source.fingerprint is None:
+        return
+    found = folder_fingerprint(source.folder, source.weights)
+    if found != source.fingerprint:
+        raise AtlasError(
+            f"models: {source.name}: the files in {source.folder} are not those of revision {source.revision} (their "
+            f"fingerprint is {found}, recorded is {source.fingerprint}): they were changed since source.json was "
+            "written. Start the workflow again, which reads the folder anew, or put the files back"
+        )
 
 
 def _from_hub(name: str, repository: str, revision: str | None, weights: str) -> ModelSource:
@@ -133,16 +141,35 @@ def _gated_sentence(repository: str, has_token: bool) -> str:
     )
 
 
+def untrained_copy(source: ModelSource, seed: int) -> ModelSource:
+    """The same configuration and tokenizer with weights that no training has touched, drawn with a seed at loading.
+
+    Its revision is that of the trained model and the seed. Raises: AtlasError for a copy of such a copy.
+    """
+    if source.untrained_seed is not None:
+        raise AtlasError(
+            f"models: {source.name}: is untrained already (seed {source.untrained_seed}); copy the trained model"
+        )
+    return replace(source, revision=f"{source.revision}, untrained with seed {seed}", untrained_seed=seed)
+
+
 def source_record(source: ModelSource) -> dict[str, str]:
-    """A source as JSON-like values, for a file that says where a model is."""
-    return {field.name: str(getattr(source, field.name)) for field in fields(source)}
+    """A source as JSON-like values, for a file that says where a model is; a seed only of untrained copies."""
+    values = {field.name: getattr(source, field.name) for field in fields(source)}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def model_identity(record: Mapping[str, str]) -> dict[str, str]:
-    """What a kept file says of its model: all of a record but the folder, which belongs to one machine."""
-    return {name: value for name, value in record.items() if name != "folder"}
+    """What a kept file says of its model: all of a record but the folder, of one machine, and the fingerprint.
+
+    What the fingerprint tells of files, the revision tells of every byte of them.
+    """
+    return {name: value for name, value in record.items() if name not in ("folder", "fingerprint")}
 
 
 def read_source_record(record: Mapping[str, str]) -> ModelSource:
     """The source that `source_record` described."""
-    return ModelSource(**{**record, "folder": Path(record["folder"])})
+    seed = record.get("untrained_seed")
+    return ModelSource(
+        **{**record, "folder": Path(record["folder"]), "untrained_seed": None if seed is None else int(seed)}
+    )

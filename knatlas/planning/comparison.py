@@ -25,6 +25,7 @@ RULES = {
     "enhancement": "enhance_answers",
     "injection": "inject_facts",
     "sweeps": "sweep_settings",
+    "fidelity": "measure_fidelity",
     "context_gain": "measure_context_gain",
     "perturbation": "measure_perturbation",
     "answer_case": "measure_answer_case",
@@ -32,6 +33,10 @@ RULES = {
     "causal_tracing": "trace_causes",
     "key_statistics": "measure_key_statistics",
     "counterfact": "edit_counterfact",
+    "control_attribution": "attribute_control",
+    "control_aggregate": "aggregate_control",
+    "control_selection": "select_control",
+    "control_manipulation": "manipulate_control",
 }
 COLUMNS = [
     *("model", "stage", "jobs", "planned_seconds", "measured_seconds", "seconds_ratio", "cpu_seconds", "cpu_ratio"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from knatlas.planning.control_stages import CONTROLS
 from knatlas.planning.model_plan import Stage
 from knatlas.planning.rates import Rates
 from knatlas.planning.requests import REQUESTED, job_request
@@ -77,7 +78,7 @@ def _stages(study: Mapping, results: Path) -> tuple[list[Stage], list[str]]:
     sentences, stages, shards = [work.sentence, TOKENS, RANKING, WEIGHTS], [], shard_counts(study)
     for name in study["models"]:
         plan, notes = planned_model(study, results, name, work, rates, shards[name])
-        stages += [found for stage in STAGES if (found := stage(plan)) is not None]
+        stages += [found for stage in (*STAGES, *CONTROLS) if (found := stage(plan)) is not None]
         sentences += notes
     return stages, list(dict.fromkeys(sentences + rates.sentences()))
 

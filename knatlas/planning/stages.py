@@ -8,6 +8,7 @@ from knatlas.attribution.configured import configured_keep
 from knatlas.attribution.cost import Flops, attribution_flops, n_paths
 from knatlas.attribution.footprint import n_parameters, sweep_row_bytes
 from knatlas.planning.experiment_stages import EXPERIMENTS
+from knatlas.planning.fidelity_stage import fidelity
 from knatlas.planning.forward import forward_flops, forward_work
 from knatlas.planning.localization_stages import LOCALIZATION
 from knatlas.planning.model_plan import GB, ModelPlan, Stage
@@ -142,4 +143,4 @@ def selection(plan: ModelPlan) -> Stage:
     return Stage(plan.name, "selection", "cpu", 1, 0.0, seconds, rates("seconds_per_table_job"))
 
 
-STAGES = (prepare, measure_known, attribution, aggregate, selection, *EXPERIMENTS, *LOCALIZATION)
+STAGES = (prepare, measure_known, attribution, aggregate, selection, *EXPERIMENTS, fidelity, *LOCALIZATION)

@@ -30,6 +30,14 @@ SECTIONS = {
             "manipulation_by_relation": "manipulation",
         },
     },
+    "Causal fidelity": {
+        "figures": {"fidelity": "fidelity"},
+        "tables": {"fidelity": "fidelity", "suppression_curves": "fidelity"},
+    },
+    "Negative controls": {
+        "figures": {"controls": "controls"},
+        "tables": {"controls": "controls", "control_layers": "controls", "control_manipulation": "controls"},
+    },
     "Planted knowledge": {
         "figures": {"planted": "planted"},
         "tables": {"planted_localization": "planted", "planted_effects": "planted"},

@@ -148,7 +148,8 @@ def _answers_known(tables: Mapping, model: str) -> Judgement:
 
 def _planted(tables: Mapping, selection: str) -> Iterator[tuple[str, Judgement]]:
     """The two badges of planted knowledge: over all families, neurons of medium strength, default reading."""
-    table, where = "planted_localization", {"family": "all", "selection": selection, "reading": "default"}
+    table, where = "planted_localization", {"family": "all", "network": "reference", "selection": selection}
+    where["reading"] = "default"
     asked = {
         "planted_found": ("agnostic", "average_precision", PLANTED_FOUND, True, "average precision", "at least"),
         "planted_confusion": ("specific", "confusion", PLANTED_CONFUSION, False, "share of other kind", "at most"),

@@ -40,6 +40,21 @@ MANIPULATION = (
     "{experiments[fact_checking][wrong_objects]} wrong objects per fact, {experiments[fact_checking][splits]} "
     "splits of the facts."
 )
+FIDELITY = (
+    "Scores against effects, no threshold taken: in the first queries of {experiments[fidelity][facts]} facts (models: "
+    "{experiments[fidelity][models]}; languages, by number or name: {experiments[fidelity][languages]}) neurons are "
+    "ablated one at a time ({experiments[fidelity][ablations]}), every one in models of at most "
+    "{experiments[fidelity][exhaustive_up_to]} neurons ({experiments[fidelity][exhaustive]}), else those among the "
+    "{experiments[fidelity][top]} best of a method and {experiments[fidelity][sample]} others, weighted with the "
+    "inverse of their chance to be drawn; and in sets of {experiments[fidelity][set_sizes]} in the order of each "
+    "method's scores, of the same scores dealt out anew within layers, of random ones and of the true single effects."
+)
+NEGATIVE_CONTROLS = (
+    "Neurons are also searched where there is nothing to find ({controls[kinds]}; models: {controls[models]}; "
+    "{controls[facts]} facts of each): with the answer of another fact of the relation, with a made-up word in place "
+    "of the subject, in an untrained copy of the model. Their suppression is measured on the real prompts, in the "
+    "untrained copy itself; real and null are compared fact by fact, by sign flips with Holm's correction."
+)
 EDITING = (
     "Weights of the neurons are edited in {experiments[weight_edits][source_language]} "
     "({experiments[weight_edits][operations]}; lambda1 {experiments[weight_edits][lambda1]}, lambda2 "
@@ -76,6 +91,10 @@ def methods_text(study: Mapping) -> list[tuple[str, str]]:
     """Pairs of a heading and a paragraph. Args: study, the configuration with all defaults filled in."""
     paragraphs = {"Facts and models": FACTS, "Neuron sets and controls": SETS, "Manipulation": MANIPULATION}
     paragraphs |= {"Editing and injection": EDITING, "Localization": LOCALIZATION}
+    if study["experiments"]["fidelity"]["models"]:
+        paragraphs |= {"Causal fidelity": FIDELITY}
+    if study["controls"]["kinds"]:
+        paragraphs |= {"Negative controls": NEGATIVE_CONTROLS}
     paragraphs |= {"Planted knowledge": PLANTED if study["planted"]["families"] else NOT_PLANTED}
     values = readable(study)
     texts = {heading: text.format_map(values) for heading, text in paragraphs.items()}

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from knatlas.selection import recipes
-from knatlas.selection.certificates import LeftOut, over_queries
+from knatlas.selection.certificates import LeftOut
 from knatlas.selection.neuron_set import ALL
 from knatlas.selection.recipes import Choices, recipe
 from knatlas.selection.scores import Scores
 from knatlas.selection.thresholds import ROUNDING_MARGIN, Choice
-from knatlas.selection.uncertainty import query_uncertainty
 
 Block = Float[np.ndarray, "language layer neuron"]
 
@@ -37,7 +36,7 @@ def choose_without_language_uncertainty_matched(scores: Scores, settings: Mappin
     """
     variant = recipes.choose_without_language_uncertainty(scores, settings, i)[ALL]
     if variant.is_searched:
-        block, left_out = _over_queries(scores, settings["matrice"], i)
+        block, left_out = recipes.over_queries_of(scores, settings, i)
         is_present = ~np.isnan(block[:, 0, 0])
         left_out = left_out and left_out.of_languages(is_present)
         level = scores.without_unknown(smallest_share(block[is_present]), i)
@@ -55,14 +54,6 @@ def smallest_share(block: Block) -> Float[np.ndarray, "layer neuron"]:
     if (largest <= 0).any():
         return np.zeros(block.shape[1:])
     return (block / largest).min(axis=0)
-
-
-def _over_queries(scores: Scores, matrice: Mapping, i: int) -> tuple[Block, LeftOut | None]:
-    """s = alpha1 mean - alpha2 std of each language, and its range among neurons that are no candidates."""
-    alphas, names = (matrice["alpha1"], matrice["alpha2"]), ("mean", "std")
-    left_out = [scores.left_out("saig", name, i) for name in names]
-    block = query_uncertainty(*(scores.of("saig", name, i) for name in names), *alphas)
-    return block, over_queries(*left_out, scores.grid(i), *alphas)
 
 
 def _bound_of_share(block: Block, left_out: LeftOut | None) -> float:
@@ -107,6 +98,8 @@ def choose_highest(scored: Choice, n: int, neutral: float = np.nan, is_n_certain
         scored,
         is_chosen=is_chosen.reshape(scored.scores.shape),
         threshold=np.nan,
+        # where none is asked for it decides nothing, and candidates that certify the empty set may not know it
+        neutral_level=scored.neutral_level if n else np.nan,
         sentence="; ".join(filter(None, sentences)),
         is_certified=bool(is_n_certain and is_closed),
     )

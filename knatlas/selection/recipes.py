@@ -70,13 +70,13 @@ def choose_matrice(scores: Scores, settings: Mapping, i: int) -> Choices:
     """Language-agnostic neurons of MATRICE: uncertainty over queries, then over languages, then Eqs. 12-13."""
     grid, matrice = scores.grid(i), settings["matrice"]
     source = grid and grid.source(matrice["alpha1"], matrice["alpha2"])
-    return _language_agnostic(scores, _over_queries(scores, settings, i), settings, i, source)
+    return _language_agnostic(scores, over_queries_of(scores, settings, i), settings, i, source)
 
 
 @recipe("matrice_leave_language_out", is_per_language=True)
 def choose_leaving_language_out(scores: Scores, settings: Mapping, i: int) -> Choices:
     """MATRICE for each language from the scores of the others: what a language's own answers can't have told."""
-    known = _over_queries(scores, settings, i)
+    known = over_queries_of(scores, settings, i)
     # no source: the largest S that is recorded is one over all languages, and no bound of an S over some of them
     return {
         language: _language_agnostic(scores, known, settings, i, None, language)[ALL] for language in scores.languages
@@ -93,7 +93,7 @@ def choose_without_query_uncertainty(scores: Scores, settings: Mapping, i: int) 
 @recipe("matrice_without_language_uncertainty", is_per_language=False)
 def choose_without_language_uncertainty(scores: Scores, settings: Mapping, i: int) -> Choices:
     """MATRICE with a threshold in each language and the intersection of these sets (Table II, w/o UaL)."""
-    known = _over_queries(scores, settings, i)
+    known = over_queries_of(scores, settings, i)
     return _intersection(scores, _above(scores, known, {"default": settings["matrice"]["tau"]}))
 
 
@@ -103,7 +103,7 @@ def _known(scores: Scores, method: str, statistic: str, i: int) -> Known:
 
 def _above(scores: Scores, known: Known, tau: Mapping[str, float]) -> Choices:
     def choose(part: np.ndarray, language: str, left_out: float) -> Choice:
-        return choose_above(part, tau.get(language, tau["default"]), left_out=left_out)
+        return choose_above(part, tau.get(language, tau["default"]), left_out)
 
     return _by_language(scores, known, choose)
 
@@ -117,10 +117,12 @@ def _by_language(scores: Scores, known: Known, choose: Callable[[np.ndarray, str
     }
 
 
-def _over_queries(scores: Scores, settings: Mapping, i: int) -> Known:
+def over_queries_of(scores: Scores, settings: Mapping, i: int) -> Known:
+    """s = alpha1 mean - alpha2 std (Eq. 8) of fact number i, and its range among neurons that are no candidates."""
     alphas = settings["matrice"]["alpha1"], settings["matrice"]["alpha2"]
     (mean, rest_of_mean), (std, rest_of_std) = (_known(scores, "saig", name, i) for name in ("mean", "std"))
-    return query_uncertainty(mean, std, *alphas), over_queries(rest_of_mean, rest_of_std, scores.grid(i), *alphas)
+    rest = over_queries(rest_of_mean, rest_of_std, scores.grid(i), *alphas)
+    return scores.in_range(query_uncertainty(mean, std, *alphas), rest, i), rest
 
 
 def _language_agnostic(
@@ -138,7 +140,7 @@ def _language_agnostic(
     bound = over_languages(block, left_out and left_out.of_languages(is_present), matrice, scores.grid(i), source)
     neutral, where = neutral_level(block, *reading), f"fact {scores.facts[i]}"
     score = scores.without_unknown(language_uncertainty(block, *reading), i)
-    choice = choose_above(score, matrice["tau"], neutral, matrice["guard"], where, bound)
+    choice = choose_above(score, matrice["tau"], bound, neutral, matrice["guard"], where)
     return {ALL: _note_missing(choice, missing)}
 
 

@@ -69,6 +69,20 @@ class Scores:
         cut.flat[known] = scores.flat[known]
         return cut
 
+    def in_range(
+        self, block: Float[np.ndarray, "language layer neuron"], left_out: LeftOut | None, i: int
+    ) -> Float[np.ndarray, "language layer neuron"]:
+        """A block made of filled ones, where neurons that are no candidates get a value of their range.
+
+        Eq. 9 takes minimum and maximum of the block, which must not be values that no neuron has.
+        """
+        if left_out is None:
+            return block
+        flat, known = block.reshape(len(block), -1), self._values(INDICES, i).astype(np.int64)
+        moved = np.clip(flat, left_out.lowest[:, None], left_out.highest[:, None])
+        moved[:, known] = flat[:, known]
+        return moved.reshape(block.shape)
+
     def grid(self, i: int) -> Grid | None:
         """What is recorded of the scores of MATRICE of fact number i's neurons that are no candidates."""
         if self.left_out("saig", "mean", i) is None or not self.weights:

@@ -11,6 +11,8 @@ from knatlas.selection.uncertainty import high_percentile
 
 NO_POSITIVE = "no neuron has a positive score, so the set is empty"
 UNCERTIFIED = "neurons that are no candidates may reach the threshold, so the set may not be that of all neurons"
+# the bound of scores left out where none is: all neurons have theirs
+NONE_LEFT_OUT = -np.inf
 # normalised scores lie in [0, 1]; the margin is far above their rounding and far below any difference that matters
 ROUNDING_MARGIN = 1e-12
 
@@ -31,24 +33,24 @@ class Choice:
     neutral_level: float = np.nan
     sentence: str = ""
     is_searched: bool = True
-    highest_left_out: float = -np.inf
+    highest_left_out: float = NONE_LEFT_OUT
     is_certified: bool = True
 
 
 def choose_above(
     scores: Float[np.ndarray, "layer neuron"],
     tau: float,
+    left_out: float,
     neutral: float = np.nan,
     guard: str = "raise_threshold",
     where: str = "",
-    left_out: float = -np.inf,
 ) -> Choice:
     """Neurons with score > T, T = tau * (largest score over all layers): strict, so ties with T stay out.
 
     When no score is positive the set is empty, since tau * max would lie above the maximum. When T does not lie above
     `neutral`, the score of a neuron without attribution, the guard acts: `raise_threshold` takes T = neutral, `stop`
     raises AtlasError (which names `where`), `off` does nothing. `left_out` is an upper bound of scores that aren't
-    among `scores`.
+    among `scores`, `NONE_LEFT_OUT` where all are: it decides whether the set is certified.
     """
     largest, left_out = float(scores.max()), float(left_out)
     if largest <= 0:
@@ -62,7 +64,7 @@ def choose_above(
     return Choice(scores > threshold, scores, largest, threshold, neutral, **rest)
 
 
-def choose_more_than(scores: Float[np.ndarray, "layer neuron"], threshold: float, left_out: float = -np.inf) -> Choice:
+def choose_more_than(scores: Float[np.ndarray, "layer neuron"], threshold: float, left_out: float) -> Choice:
     """Neurons with score > threshold, a given number; `left_out` as in `choose_above`."""
     rest = {"highest_left_out": float(left_out), "is_certified": bool(left_out <= threshold)}
     return Choice(scores > threshold, scores, float(scores.max()), threshold, **rest)

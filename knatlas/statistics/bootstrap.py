@@ -4,7 +4,7 @@ A fact is the unit that is drawn again: its queries, languages and draws are ave
 independent of each other. The same resamples serve every table with the same number of facts and the same seed.
 """
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from knatlas.errors import AtlasError
 
 DEFAULT_RESAMPLES = 2000
 LEVEL = 0.95
+SMALL = 2**18  # weights of resamples: at most 2 MB
 ByFact = Float[np.ndarray, " fact"]
 
 
@@ -32,7 +33,7 @@ NO_DATA = Interval(np.nan, np.nan, np.nan, 0)
 def mean_over_facts(values: ByFact) -> float:
     """Mean of the values that are not NaN; NaN when there are none. Equal values give exactly that value."""
     (values,) = _complete(values)
-    return float(values[0] + np.mean(values - values[0])) if len(values) else np.nan
+    return float(values[0] + (values - values[0]).mean()) if len(values) else np.nan
 
 
 def median_over_facts(values: ByFact) -> float:
@@ -86,17 +87,27 @@ def bootstrap_ratio(
     return percentile_interval(value, ratios, len(numerator))
 
 
-@lru_cache(maxsize=2)
 def resample_weights(n: int, resamples: int, seed: int) -> Float[np.ndarray, "resample fact"]:
     """How often each resample (n facts of n, with replacement) draws each fact, divided by n.
 
-    The mean over a resample is a product with these.
+    The mean over a resample is a product with these. They are kept for the next call, and can't be written.
     """
+    return (_small_weights if n * resamples <= SMALL else _large_weights)(n, resamples, seed)
+
+
+def _weights(n: int, resamples: int, seed: int) -> Float[np.ndarray, "resample fact"]:
     drawn = np.random.default_rng(seed).integers(0, n, size=(resamples, n))
     cells = drawn + n * np.arange(resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=n * resamples).reshape(resamples, n) / n
+    weights = np.bincount(cells.ravel(), minlength=n * resamples).reshape(resamples, n) / n
+    weights.flags.writeable = False
+    return weights
 
 
+# tables of few facts have groups of many sizes; those of many facts would fill the memory
+_small_weights, _large_weights = lru_cache(maxsize=32)(_weights), lru_cache(maxsize=2)(_weights)
+
+
+@lru_cache(maxsize=32)
 def _median_ranks(n: int, resamples: int, seed: int) -> Int[np.ndarray, "2 resample"]:
     """Ranks, in the sorted sample, of the middle value (for even n the two middle values) of each resample.
 
@@ -113,8 +124,8 @@ def _complete(*columns: np.ndarray) -> list[np.ndarray]:
     columns = [np.asarray(column, dtype=np.float64) for column in columns]
     if len({len(column) for column in columns}) > 1:
         raise AtlasError(f"columns of {' and '.join(str(len(column)) for column in columns)} facts can't be paired")
-    is_complete = ~np.any([np.isnan(column) for column in columns], axis=0)
-    return [column[is_complete] for column in columns]
+    is_missing = reduce(np.logical_or, map(np.isnan, columns))
+    return [column[~is_missing] for column in columns] if is_missing.any() else columns
 
 
 def _divide(above: np.ndarray | float, below: np.ndarray | float) -> np.ndarray:
@@ -133,6 +144,12 @@ def percentile_interval(value: float, resampled: np.ndarray, n: int) -> Interval
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return Interval(value, np.nan, np.nan, n)
-    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    lo, hi = np.percentile(resampled, tails, method="nearest")  # no interpolation between a number and infinity
+    ranks = _tail_ranks(len(resampled))
+    lo, hi = np.partition(resampled, ranks)[list(ranks)]
     return Interval(value, float(lo), float(hi), n)
+
+
+@lru_cache(maxsize=256)
+def _tail_ranks(n: int) -> tuple[int, int]:
+    """Ranks of the interval's ends among n values, the nearest: no interpolation between a number and infinity."""
+    return tuple(round((n - 1) * 0.5 * (1 + side * LEVEL)) for side in (-1, 1))

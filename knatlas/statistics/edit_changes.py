@@ -35,19 +35,12 @@ class EditChanges:
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "EditChanges":
         """The changes of one group of the rows that `manipulate` returns; of own queries the lowest number counts."""
-        # sorted, so that a mean over draws doesn't depend on the order of the rows
-        rows = _with_changes(_first_queries(rows)).sort_values(["fact", "p_after"], kind="stable")
-        facts = rows.groupby("fact").agg(relation=("relation", "first"), n_neurons=("n_neurons", "max"))
-        cells = rows.groupby(["fact", "operation", "probe"])[CHANGES].mean()
-        keys = pd.MultiIndex.from_product([facts.index, OPERATIONS, PROBES])
-        shape = (len(facts), len(OPERATIONS), len(PROBES))
-        return cls(
-            facts.index.to_numpy(str),
-            facts["relation"].to_numpy(str),
-            (facts["n_neurons"] == 0).to_numpy(),
-            cells.reindex(keys).to_numpy(float).reshape(*shape, len(CHANGES)),
-            keys.isin(cells.index).reshape(shape).any(axis=1),
-        )
+        facts, places, fact = np.unique(rows["fact"].to_numpy(str), return_index=True, return_inverse=True)
+        n_neurons = np.zeros(len(facts))
+        np.maximum.at(n_neurons, fact, rows["n_neurons"].to_numpy(float))
+        changes, counts = _means(rows, fact, len(facts))
+        relations = rows["relation"].to_numpy(str)[places]
+        return cls(facts, relations, n_neurons == 0, changes, (counts > 0).any(axis=1))
 
     def cells(self, is_any_fact: bool, seed: int) -> ByCell:
         """The changes of relevant and irrelevant facts, in the order of CELLS.
@@ -75,16 +68,40 @@ class EditChanges:
         return lots * max(len(lots) - 1, 1) < n_facts[relation] - 1
 
 
-def _first_queries(rows: pd.DataFrame) -> pd.DataFrame:
-    """Only the first of each fact's own queries, and the irrelevant facts."""
-    is_own = rows["probe"] == "own"
-    first = rows["query"].where(is_own).groupby(rows["fact"]).transform("min")
-    return rows[~is_own | (rows["query"] == first)]
+def _means(rows: pd.DataFrame, fact: np.ndarray, n_facts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of CHANGES, and the number of measurements, of each fact's first query and irrelevant facts."""
+    shape = (n_facts, len(OPERATIONS), len(PROBES))
+    operation, probe = (_places(rows[name], known) for name, known in (("operation", OPERATIONS), ("probe", PROBES)))
+    kept = np.flatnonzero(_is_first(rows, fact, probe == OWN) & (operation >= 0) & (probe >= 0))
+    # sorted, so that a mean over draws doesn't depend on the order of the rows
+    kept = kept[np.lexsort((rows["p_after"].to_numpy(float)[kept], fact[kept]))]
+    cell = np.ravel_multi_index((fact[kept], operation[kept], probe[kept]), shape)
+    n_cells, changes = int(np.prod(shape)), _changes(rows)[kept]
+    is_known = ~np.isnan(changes[:, 0])  # all changes of a measurement are defined, or none
+    n_known = np.bincount(cell[is_known], minlength=n_cells)
+    sums = [np.bincount(cell[is_known], column[is_known], minlength=n_cells) for column in changes.T]
+    with np.errstate(invalid="ignore"):  # 0/0: nothing is defined
+        means = np.stack(sums, axis=1) / n_known[:, None]
+    return means.reshape(*shape, len(CHANGES)), np.bincount(cell, minlength=n_cells).reshape(shape)
 
 
-def _with_changes(rows: pd.DataFrame) -> pd.DataFrame:
+def _places(column: pd.Series, known: list[str]) -> np.ndarray:
+    """The place of each value in a list, -1 for one that isn't in it."""
+    values = column.to_numpy(str)
+    return np.select([values == name for name in known], range(len(known)), -1)
+
+
+def _is_first(rows: pd.DataFrame, fact: np.ndarray, is_own: np.ndarray) -> np.ndarray:
+    """Whether a row is of the first of its fact's own queries, or of an irrelevant fact."""
+    query = rows["query"].to_numpy(float)
+    first = np.full(fact.max(initial=-1) + 1, np.inf)
+    np.minimum.at(first, fact[is_own], query[is_own])
+    return ~is_own | (query == first[fact])
+
+
+def _changes(rows: pd.DataFrame) -> Float[np.ndarray, "row change"]:
     before, after = rows["p_before"].to_numpy(float), rows["p_after"].to_numpy(float)
     is_defined = before > 0
     difference = np.where(is_defined, after - before, np.nan)
     relative = np.where(is_defined, relative_change(before, after), np.nan)
-    return rows.assign(relative=relative, absolute=difference, size=np.abs(difference))
+    return np.stack([relative, difference, np.abs(difference)], axis=1)

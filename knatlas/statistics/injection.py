@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from knatlas.experiments.injection_queries import NEW, OLD, SPLITS
 from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, LEVEL, resample_weights
@@ -89,25 +89,47 @@ class _Counts:
         return np.divide(100 * right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked, one entry per query, and by split how many queries were left out."""
+
+    fact: Int[np.ndarray, " query"]
+    split: np.ndarray
+    is_empty: Bool[np.ndarray, " query"]
+    left_out: dict[str, int]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> "_Asked":
+        found = rows.groupby(["language", "split"])["n_found"].agg(["first", "size"])
+        left_out = (found["first"] - found["size"]).groupby("split").sum().astype(int).to_dict()
+        is_empty = (rows["n_own_neurons"] == 0).to_numpy()
+        return cls(pd.factorize(rows["fact"])[0], rows["split"].to_numpy(str), is_empty, left_out)
+
+    def counts(self, splits: list[str]) -> dict[str, int]:
+        """Facts, queries, facts without neurons, and queries left out, of some splits."""
+        is_in = np.isin(self.split, splits)
+        return {
+            "n": len(np.unique(self.fact[is_in])),
+            "n_queries": int(is_in.sum()),
+            "n_empty": len(np.unique(self.fact[is_in & self.is_empty])),
+            "n_left_out": sum(self.left_out.get(split, 0) for split in splits),
+        }
+
+
 def _lines(rows: pd.DataFrame, counts: _Counts, seed: int, resamples: int) -> Iterator[dict]:
-    n_facts = len(counts.n_queries)
+    n_facts, asked = len(counts.n_queries), _Asked.of(rows)
     values = counts.accuracies(np.ones((1, n_facts)))
     resampled = counts.accuracies(resample_weights(n_facts, resamples, seed))
     for name, splits in STATISTICS.items():
-        asked = rows[rows["split"].isin(splits)]
         where = [SPLITS.index(split) for split in splits]
         by_language = values[..., where].mean(axis=-1)
         n_languages = int((~np.isnan(by_language)).sum())
-        # an average without one of its halves is none, so that nothing is counted under it
-        asked = asked if n_languages else asked.iloc[:0]
         yield {
             "statistic": name,
             "value": _mean(by_language)[0],
             **_bounds(_mean(resampled[..., where].mean(axis=-1))),
-            "n": asked["fact"].nunique(),
-            "n_queries": len(asked),
-            "n_empty": asked.loc[asked["n_own_neurons"] == 0, "fact"].nunique(),
-            "n_left_out": _left_out(asked),
+            # an average without one of its halves is none, so that nothing is counted under it
+            **asked.counts(splits if n_languages else []),
             "n_languages": n_languages,
         }
 
@@ -131,8 +153,3 @@ def _sizes(rows: pd.DataFrame) -> dict:
     """What was trained: means over the languages, and in how many of them nothing was."""
     by_language = rows.groupby("language")[[*SIZES, "is_trained"]].first()
     return {**by_language[SIZES].mean().to_dict(), "n_untrained": int((~by_language["is_trained"].astype(bool)).sum())}
-
-
-def _left_out(rows: pd.DataFrame) -> int:
-    splits = rows.groupby(["language", "split"])["n_found"].agg(["first", "size"])
-    return int((splits["first"] - splits["size"]).sum())

@@ -7,12 +7,15 @@ import pandas as pd
 from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, Interval, bootstrap_mean
 
 ALL = "all"
-AGNOSTIC, SPECIFIC, BACKGROUND = "agnostic", "specific", "background"
-SELECTION = ["family", "selection", "reading"]
+AGNOSTIC, SPECIFIC, PARAPHRASE, BACKGROUND = "agnostic", "specific", "paraphrase", "background"
+WITH_AGNOSTIC = (AGNOSTIC, PARAPHRASE)
+REFERENCE = "reference"
+SELECTION = ["family", "network", "selection", "reading"]
 KEYS = [*SELECTION, "strength", "kind", "measure"]
 COLUMNS = [*KEYS, "value", "lo", "hi", "n", "n_not_acting"]
-EFFECT_COLUMNS = ["family", "kind", "strength", "measure", "value", "lo", "hi", "n", "n_not_acting"]
-SET = ["family", "seed", "group", "strength", "fact", "language", "selection", "reading"]
+EFFECT_KEYS = ["family", "network", "kind", "strength", "measure"]
+EFFECT_COLUMNS = [*EFFECT_KEYS, "value", "lo", "hi", "n", "n_not_acting"]
+SET = ["family", "seed", "network", "group", "strength", "fact", "language", "selection", "reading"]
 
 
 def average_precision(ranks: pd.DataFrame, keys: list[str]) -> pd.Series:
@@ -30,7 +33,7 @@ def average_precision(ranks: pd.DataFrame, keys: list[str]) -> pd.Series:
 def summarise_planted(
     ranks: pd.DataFrame, sets: pd.DataFrame, seed: int = 0, resamples: int = DEFAULT_RESAMPLES
 ) -> pd.DataFrame:
-    """COLUMNS by selection, reading and kind, from the tables of `localise`.
+    """COLUMNS by selection, reading and kind, from the tables of `localise`, the reference network's rows first.
 
     Each strength over all families, each family over all strengths, and all together ("all").
 
@@ -38,14 +41,16 @@ def summarise_planted(
     kind, empty sets left out: all three over facts that have acting neurons of the kind, in languages together. size,
     neurons in the set of a fact that is stored in the kind. false_positives, size of the sets of facts without any
     agnostic neuron or pair (kind "agnostic"), and false_positive_share, the share of these that are not empty.
-    confusion, share of a set of a fact with agnostic neurons that is of another kind, or of none ("background").
+    confusion, share of a set of a fact with agnostic neurons that is of another kind that the fact has, or of none
+    ("background"): the latter in facts of the group agnostic, where each language has a neuron of its own.
     value, lo, hi: mean over facts with a 95% bootstrap interval; n, facts (of all seeds and families); n_not_acting,
     planted neurons of the kind in a fact and language that failed the causal check and are no ground truth.
     """
     facts = pd.concat([_of_kinds(ranks, sets), _of_sets(sets), _confusion(ranks, sets)], ignore_index=True)
     missing = _not_acting(ranks)
     intervals = _intervals(facts, KEYS, seed, resamples)
-    return pd.DataFrame([(*key, *of, missing.get(key[:5], 0)) for key, of in intervals], columns=COLUMNS)
+    rows = [(*key, *of, missing.get(key[:-1], 0)) for key, of in intervals]
+    return _reference_first(pd.DataFrame(rows, columns=COLUMNS))
 
 
 def summarise_effects(plants: pd.DataFrame, seed: int = 0, resamples: int = DEFAULT_RESAMPLES) -> pd.DataFrame:
@@ -54,11 +59,17 @@ def summarise_effects(plants: pd.DataFrame, seed: int = 0, resamples: int = DEFA
     measure: effect and effect_of_pair, shares of P(answer) that are lost; p_before; activation.
     """
     measures = ["effect", "effect_of_pair", "p_before", "activation"]
-    identity = ["family", "seed", "kind", "strength", "fact"]
+    identity = ["family", "seed", "network", "kind", "strength", "fact"]
     long = plants.melt(identity, measures, "measure", "value").dropna()
-    failed = {key: len(part) for key, part in _grouped(plants[~plants["is_acting"]], EFFECT_COLUMNS[:3])}
-    intervals = _intervals(long, EFFECT_COLUMNS[:4], seed, resamples)
-    return pd.DataFrame([(*key, *of, failed.get(key[:3], 0)) for key, of in intervals], columns=EFFECT_COLUMNS)
+    failed = {key: len(part) for key, part in _grouped(plants[~plants["is_acting"]], EFFECT_KEYS[:-1])}
+    intervals = _intervals(long, EFFECT_KEYS, seed, resamples)
+    rows = [(*key, *of, failed.get(key[:-1], 0)) for key, of in intervals]
+    return _reference_first(pd.DataFrame(rows, columns=EFFECT_COLUMNS))
+
+
+def _reference_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in their order, those of the reference network before those of the others."""
+    return table.sort_values("network", key=lambda names: names != REFERENCE, kind="stable", ignore_index=True)
 
 
 def _intervals(values: pd.DataFrame, keys: list[str], seed: int, resamples: int) -> list[tuple[tuple, Interval]]:
@@ -102,18 +113,20 @@ def _of_sets(sets: pd.DataFrame) -> pd.DataFrame:
 
 def _confusion(ranks: pd.DataFrame, sets: pd.DataFrame) -> pd.DataFrame:
     """Shares of other kinds, and of neurons that were not planted for the fact, in sets of agnostic facts."""
-    filled = sets[(sets["group"] == AGNOSTIC) & (sets["n_neurons"] > 0)]
-    counts = ranks[ranks["group"] == AGNOSTIC].groupby([*SET, "kind"], sort=False)["is_selected"].sum().unstack("kind")
+    filled = sets[sets["group"].isin(WITH_AGNOSTIC) & (sets["n_neurons"] > 0)]
+    own = ranks[ranks["group"].isin(WITH_AGNOSTIC)]
+    counts = own.groupby([*SET, "kind"], sort=False)["is_selected"].sum().unstack("kind")
     shares = filled.set_index(SET).join(counts)
-    kinds = list(counts.columns)
-    found = shares[kinds].fillna(0)
-    found[BACKGROUND] = shares["n_neurons"] - found.sum(axis=1)
+    found = shares[list(counts.columns)]  # NaN: the fact has no neuron of the kind
+    found = found.assign(**{BACKGROUND: shares["n_neurons"] - found.sum(axis=1)})
     found = found.div(shares["n_neurons"], axis=0).drop(columns=AGNOSTIC, errors="ignore")
-    long = found.melt(ignore_index=False, var_name="kind", value_name="value").reset_index()
+    long = found.melt(ignore_index=False, var_name="kind", value_name="value").reset_index().dropna(subset="value")
+    # what all of them have is counted in one group, so that a share and its complement are of the same facts
+    long = long[(long["group"] == AGNOSTIC) | (long["kind"] == PARAPHRASE)]
     return long.assign(measure="confusion")[[*SET, "kind", "measure", "value"]]
 
 
 def _not_acting(ranks: pd.DataFrame) -> Mapping[tuple, int]:
     """How many planted neurons of a kind are no ground truth, by the keys but the measure."""
     failed = ranks[~ranks["is_acting"]]
-    return {key: len(part) for key, part in _grouped(failed, KEYS[:5])}
+    return {key: len(part) for key, part in _grouped(failed, KEYS[:-1])}

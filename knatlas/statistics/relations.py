@@ -38,6 +38,7 @@ TABLE_COLUMNS = [
 # of each fact's own prompts and of its unrelated fact's first one
 VALUES = ["difference", "p_before", "is_empty"]
 MEASURES = ["related", "unrelated", "excess", "p_related", "p_unrelated"]
+COLUMNS = [*MEASURES, "n_neurons", "is_empty", "is_unrelated_empty"]
 
 
 class Statistic(NamedTuple):
@@ -141,16 +142,20 @@ def _with_measures(facts: pd.DataFrame, by_role: Float[np.ndarray, "fact role va
 
 def _lines(facts: pd.DataFrame, empty_sets: str, seed: int, resamples: int) -> Iterator[dict]:
     """The lines of all relations for one operation and reading of empty sets."""
-    groups = {name: facts[facts["relation"] == name] for name in _in_order(facts["relation"])}
-    for name, group in {**groups, ALL: facts, ALL_FACTS: facts}.items():
-        kept = group if empty_sets == "keep" else group[~group["is_empty"] & ~group["is_unrelated_empty"]]
-        sizes = {f"n_{kind}": int(group[f"is_{kind}"].sum()) for kind in ("empty", "unrelated_empty")}
-        sizes["n_neurons"] = mean_over_facts(kept["n_neurons"].to_numpy(float))
+    # as arrays, since a table is filtered for every line
+    columns, relations = {name: facts[name].to_numpy() for name in COLUMNS}, facts["relation"].to_numpy(str)
+    every, is_dropped = np.arange(len(facts)), columns["is_empty"] | columns["is_unrelated_empty"]
+    groups = {name: np.flatnonzero(relations == name) for name in _in_order(facts["relation"])}
+    for name, group in {**groups, ALL: every, ALL_FACTS: every}.items():
+        kept = group if empty_sets == "keep" else group[~is_dropped[group]]
+        sizes = {f"n_{kind}": int(columns[f"is_{kind}"][group].sum()) for kind in ("empty", "unrelated_empty")}
+        sizes["n_neurons"] = mean_over_facts(columns["n_neurons"][kept])
         for statistic in STATISTICS:
-            counted = kept.dropna(subset=list(statistic.measures))
+            counted = kept[~np.isnan([columns[measure][kept] for measure in statistic.measures]).any(axis=0)]
+            values, of = [columns[measure][counted] for measure in statistic.measures], relations[counted]
             fixed = {"relation": name, "probe": statistic.probe, "statistic": statistic.name}
-            interval = _interval(counted, statistic, name == ALL_FACTS, seed, resamples)._asdict()
-            yield {**fixed, **interval, "n_relations": counted["relation"].nunique(), **sizes}
+            interval = _interval(values, None if name == ALL_FACTS else of, seed, resamples)._asdict()
+            yield {**fixed, **interval, "n_relations": len(set(of)), **sizes}
 
 
 def _in_order(relations: pd.Series) -> list[str]:
@@ -158,10 +163,10 @@ def _in_order(relations: pd.Series) -> list[str]:
     return sorted(relations.unique(), key=lambda name: (len(name), name))
 
 
-def _interval(facts: pd.DataFrame, statistic: Statistic, is_over_facts: bool, seed: int, resamples: int) -> Interval:
-    """The statistic of some facts: over facts, or over relations (of one relation's facts both have one value)."""
-    columns = [facts[name].to_numpy(float) for name in statistic.measures]
-    if is_over_facts:
-        return (bootstrap_ratio if len(columns) == 2 else bootstrap_mean)(*columns, seed, resamples)
-    means = RelationMeans.of(facts["relation"].to_numpy(), seed, resamples)
-    return means.ratio(*columns) if len(columns) == 2 else means.mean(*columns)
+def _interval(values: Sequence[np.ndarray], relations: np.ndarray | None, seed: int, resamples: int) -> Interval:
+    """A mean, or a ratio of means, over facts, or over their relations (facts of one relation give both one value)."""
+    is_ratio = len(values) == 2
+    if relations is None:
+        return (bootstrap_ratio if is_ratio else bootstrap_mean)(*values, seed, resamples)
+    means = RelationMeans.of(relations, seed, resamples)
+    return (means.ratio if is_ratio else means.mean)(*values)

@@ -1,4 +1,4 @@
-"""Permutation tests of what the figures show: found neurons against random ones, and a fact against other facts.
+"""Permutation tests of what figures and tables show: found neurons against random ones, a fact against other facts.
 
 Every test is paired over facts: what a fact's neurons do to it, less what the control does, signs flipped over facts
 (`sign_flip`). Holm's correction is over the tests of one figure and one statistic.
@@ -19,6 +19,7 @@ from knatlas.statistics.multiple_tests import with_holm
 from knatlas.statistics.permutation import DEFAULT_PERMUTATIONS, ROUNDING, rank_p, rank_share, sign_flip
 from knatlas.statistics.relations import changes_by_fact
 from knatlas.statistics.summaries import per_fact, relative_change
+from knatlas.statistics.weight_edits import MAIN, main_statistics
 
 GROUP = ["figure", "model", "selection", "language", "operation", "statistic", "contrast"]
 SIGNIFICANCE_COLUMNS = [*GROUP, "value", "lo", "hi", "n", "n_nonzero", "p", "p_holm", "n_tests", "method"]
@@ -93,10 +94,26 @@ def enhancement_values(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-# what each figure measures, from the rows of its experiment, the seed and the smallest P before
+def edit_values(rows: pd.DataFrame, operation: str) -> pd.DataFrame:
+    """MATRICE's Tables III (erase) and IV (update): reliability, generality and locality in percent of queries.
+
+    Facts that were edited together are apart, as operation `erase_batch` or `update_batch`.
+
+    Args: rows of `edit_facts`. Returns: MEASURED, draws averaged; a fact without queries that count is left out.
+    """
+    facts = main_statistics(rows[rows["operation"] == operation])
+    names = np.where(facts["scope"] == "single", operation, f"{operation}_" + facts["scope"].astype(str))
+    facts = facts.assign(operation=names, probe="own", draw=0)
+    names = [name for name in MEASURED if name not in ("statistic", "value")]
+    return facts.melt(names, MAIN, "statistic", "value").dropna(subset="value")[MEASURED]
+
+
+# what each figure or table measures, from the rows of its experiment, the seed and the smallest P before
 VALUES: dict[str, Callable[[pd.DataFrame, int, float], pd.DataFrame]] = {
     "matrice_figure5": lambda rows, _, smallest: figure5_values(rows, smallest),
     "matrice_figure6": lambda rows, *_: enhancement_values(rows),
+    "matrice_table3": lambda rows, *_: edit_values(rows, "erase"),
+    "matrice_table4": lambda rows, *_: edit_values(rows, "update"),
     "amig_table1": lambda rows, *_: table1_values(rows),
     "localization_figure3": lambda rows, seed, _: relation_values(rows, "suppress", seed),
     "localization_figure4": lambda rows, seed, _: relation_values(rows, "enhance", seed),

@@ -38,6 +38,7 @@ MEASURES = ["relative_change", "log_ratio", "difference", "p_kept", "is_flipped"
 SMALLEST = float(np.finfo(np.float32).tiny)  # stands in for a probability that underflowed, under a logarithm
 SENSITIVITY = 1e-6
 SENSITIVE = ["mean_relative_change"]  # the statistic that a few tiny P before can carry
+BY_RELATION = ["mean_relative_change", "argmax_flips"]
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,13 @@ def summarise_manipulation(
 def summarise_by_relation(
     rows: pd.DataFrame, seed: int = 0, resamples: int = DEFAULT_RESAMPLES, min_p_before: float = 0.0
 ) -> pd.DataFrame:
-    """The mean relative change of each relation's facts: columns `relation`, then those of `summarise_manipulation`."""
+    """The statistics BY_RELATION of each relation's facts: columns `relation`, then those of `summarise_manipulation`.
+
+    All facts of the relation count, those without neurons too.
+    """
     parts = []
     for relation, of_relation in rows.groupby("relation", sort=True):
-        lines = _summarise(per_fact(of_relation, min_p_before), SENSITIVE, seed, resamples, min_p_before)
+        lines = _summarise(per_fact(of_relation, min_p_before), BY_RELATION, seed, resamples, min_p_before)
         parts.append(pd.DataFrame(lines, columns=SUMMARY_COLUMNS).assign(relation=relation))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["relation", *SUMMARY_COLUMNS])
     return table[["relation", *SUMMARY_COLUMNS]]
@@ -139,15 +143,17 @@ def _with_measures(rows: pd.DataFrame, min_p_before: float) -> pd.DataFrame:
 
 def _summarise(changes: pd.DataFrame, names: list[str], seed: int, resamples: int, min_p_before: float) -> list[dict]:
     values = changes[[*MEASURES, "n_neurons", "n_excluded"]].to_numpy(float)
-    facts, draws = changes["fact"].to_numpy(str), changes["draw"].to_numpy()
+    # numbers in the order of the names, since to sort names group by group takes long
+    facts, draws = pd.factorize(changes["fact"].to_numpy(str), sort=True)[0], changes["draw"].to_numpy()
     positions = changes.groupby(GROUP, sort=False).indices
     lines = []
     for key in sorted(positions, key=lambda key: positions[key][0]):  # in the order of the rows
         of_key = positions[key]
         group = _Group.of(facts[of_key], draws[of_key], values[of_key])
+        whole = group.lines(names, seed, resamples)
         for subset, part in group.subsets(names, key[GROUP.index("probe")]).items():
             fixed = dict(zip(GROUP, key, strict=True)) | {"subset": subset, "min_p_before": min_p_before}
-            lines += [{**fixed, **part.sizes(), **line} for line in part.statistics(names, seed, resamples)]
+            lines += [{**fixed, **line} for line in (whole if part is group else part.lines(names, seed, resamples))]
     return lines
 
 
@@ -167,9 +173,11 @@ class _Group:
         return cls(table[..., :-2], table[..., -2], table[..., -1])
 
     def subsets(self, names: list[str], probe: str) -> dict[str, "_Group"]:
-        if names == SENSITIVE or probe != "own":
+        if names in (SENSITIVE, BY_RELATION) or probe != "own":
             return {"all": self}
         is_filled = np.nanmax(self.n_neurons, axis=1) > 0
+        if is_filled.all():
+            return {"all": self, "non_empty": self}
         parts = (self.measures[is_filled], self.n_neurons[is_filled], self.n_excluded[is_filled])
         return {"all": self, "non_empty": _Group(*parts)}
 
@@ -178,16 +186,25 @@ class _Group:
         n_neurons = mean_over_facts(mean_over_draws(self.n_neurons))
         return {"n_empty": n_empty, "n_neurons": n_neurons, "n_excluded": int(np.nansum(self.n_excluded))}
 
+    def lines(self, names: list[str], seed: int, resamples: int) -> list[dict]:
+        """The statistics, each with the sizes of the group."""
+        sizes = self.sizes()
+        return [{**sizes, **line} for line in self.statistics(names, seed, resamples)]
+
     def statistics(self, names: list[str], seed: int, resamples: int) -> Iterator[dict]:
         for name in names:
             statistic = STATISTICS[name]
             columns = [self.measures[..., MEASURES.index(measure)] for measure in statistic.measures]
             interval = statistic.interval(*[mean_over_draws(column) for column in columns], seed, resamples)
-            by_draw = [statistic.value(*[column[:, draw] for column in columns]) for draw in range(columns[0].shape[1])]
+            draws = range(columns[0].shape[1])
+            several = [statistic.value(*[column[:, draw] for column in columns]) for draw in draws if len(draws) > 1]
+            by_draw = several or [interval.value]
             yield {"statistic": name, **interval._asdict(), "draw_min": min(by_draw), "draw_max": max(by_draw)}
 
 
 def mean_over_draws(values: Float[np.ndarray, "fact draw"]) -> Float[np.ndarray, " fact"]:
     """Mean of each fact over the draws it has; NaN where it has none."""
+    if values.shape[1] == 1:
+        return values[:, 0]
     n_known = (~np.isnan(values)).sum(axis=1)
     return np.divide(np.nansum(values, axis=1), n_known, out=np.full(len(values), np.nan), where=n_known > 0)

@@ -1,6 +1,7 @@
 """How the change of P(answer) and the sets' sizes depend on the settings of MATRICE that its paper leaves open."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,13 +29,19 @@ def summarise_sweeps(rows: pd.DataFrame, seed: int = 0, resamples: int = DEFAULT
 
     Returns: TABLE_COLUMNS, points and languages in the order of the rows.
     """
-    lines = [
-        {**dict(zip(POINT, key, strict=True)), **line}
-        for key, group in _with_measures(rows).groupby(POINT, sort=False)
-        for language, part in _languages(group)
-        for line in _lines(part, language, seed, resamples)
-    ]
+    lines = []
+    for point, languages in _groups(_with_measures(rows)).items():
+        fixed = dict(zip(POINT, point, strict=True))
+        for language, operations in languages.items():
+            lines += [{**fixed, "language": language, **line} for line in _lines(operations, seed, resamples)]
     return pd.DataFrame(lines, columns=TABLE_COLUMNS)
+
+
+class _Group(NamedTuple):
+    """Means of each fact's MEASURES, facts in the order of their names, and how many rows are excluded."""
+
+    by_fact: dict[str, np.ndarray]
+    n_excluded: int
 
 
 def _with_measures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,31 +53,38 @@ def _with_measures(rows: pd.DataFrame) -> pd.DataFrame:
     return measured.astype(dict.fromkeys(MEASURES, float))
 
 
-def _languages(group: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield from group.groupby("language", sort=False)
-    yield ALL, group
+def _groups(measured: pd.DataFrame) -> dict[tuple, dict[str, dict[str, _Group]]]:
+    """The groups of each point, language (the pooled ones last) and operation, in the order of the rows."""
+    keys = [*POINT, "language", "operation"]
+    rows = pd.concat([measured, measured.assign(language=ALL)], ignore_index=True)
+    excluded = rows.groupby(keys, sort=False)["is_excluded"].sum()
+    facts = rows.groupby([*keys, "fact"])[MEASURES].mean().reset_index()
+    places, values = facts.groupby(keys).indices, {name: facts[name].to_numpy(float) for name in MEASURES}
+    found = {}
+    for key, n_excluded in excluded.items():
+        *point, language, operation = key
+        group = _Group({name: column[places[key]] for name, column in values.items()}, int(n_excluded))
+        found.setdefault(tuple(point), {}).setdefault(language, {})[operation] = group
+    return found
 
 
-def _lines(part: pd.DataFrame, language: str, seed: int, resamples: int) -> Iterator[dict]:
-    for operation, group in part.groupby("operation", sort=False):
-        yield _line(group, language, operation, "mean_relative_change", "relative_change", seed, resamples)
-    one = part[part["operation"] == part["operation"].iat[0]]
-    yield _line(one, language, ALL, "n_neurons", "n_neurons", seed, resamples)
-    yield _line(one, language, ALL, "share_empty", "is_empty", seed, resamples)
+def _lines(operations: dict[str, _Group], seed: int, resamples: int) -> Iterator[dict]:
+    for operation, group in operations.items():
+        yield _line(group, operation, "mean_relative_change", "relative_change", seed, resamples)
+    one = next(iter(operations.values()))
+    yield _line(one, ALL, "n_neurons", "n_neurons", seed, resamples)
+    yield _line(one, ALL, "share_empty", "is_empty", seed, resamples)
 
 
-def _line(
-    rows: pd.DataFrame, language: str, operation: str, statistic: str, measure: str, seed: int, resamples: int
-) -> dict:
+def _line(group: _Group, operation: str, statistic: str, measure: str, seed: int, resamples: int) -> dict:
     """One statistic of one operation: the mean over facts of a measure."""
-    by_fact = rows.groupby("fact")[MEASURES].mean()
-    counted = by_fact[by_fact[measure].notna()]
+    is_counted = ~np.isnan(group.by_fact[measure])
+    counted = {name: column[is_counted] for name, column in group.by_fact.items()}
     return {
-        "language": language,
         "operation": operation,
         "statistic": statistic,
-        **bootstrap_mean(counted[measure].to_numpy(), seed, resamples)._asdict(),
+        **bootstrap_mean(counted[measure], seed, resamples)._asdict(),
         "n_empty": int(counted["is_empty"].sum()),
-        "n_excluded": int(rows["is_excluded"].sum()),
+        "n_excluded": group.n_excluded,
         "n_uncertified": int(counted["is_uncertified"].sum()),
     }

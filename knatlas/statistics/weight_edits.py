@@ -47,6 +47,7 @@ OPERATION_STATISTICS = {
 STATISTICS = list(dict.fromkeys([name for names in OPERATION_STATISTICS.values() for name in names]))
 SIZES = ["n_neurons", "n_edited"]
 SUBSETS = ["all", "non_empty", "same_as_english", "other_than_english"]
+Columns = dict[str, np.ndarray]  # one value per fact
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,16 @@ def summarise_edits(
             lines += [{**line, **fixed} for line in _lines(facts, names, settings.control, seed, resamples)]
     table = _ordered(pd.DataFrame(lines, columns=TABLE_COLUMNS))
     return EditTables(*(table[table["operation"] == name].reset_index(drop=True) for name in EditTables._fields))
+
+
+def main_statistics(rows: pd.DataFrame, notion: str = NOTIONS[0]) -> pd.DataFrame:
+    """The main statistics of each fact, in percent of queries, as `summarise_edits` averages them over facts.
+
+    Args: rows of `edit_facts`; notion, what a right answer is. Returns: GROUP, fact and MAIN, draws averaged, for each
+    language and all of them; NaN where a fact has no query that counts. Raises: AtlasError for a notion not measured.
+    """
+    (notion,) = _measured(rows, [notion])
+    return _per_fact(_with_statistics(rows, notion))[[*GROUP, "fact", *MAIN]]
 
 
 def _measured(rows: pd.DataFrame, notions: Sequence[str]) -> list[str]:
@@ -182,17 +193,35 @@ def _per_fact(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lines(facts: pd.DataFrame, names: Sequence[str], control: str, seed: int, resamples: int) -> Iterator[dict]:
-    groups = {key: group.set_index("fact").sort_index() for key, group in facts.groupby(GROUP, sort=False)}
+    groups = _by_group(facts)
     for key, group in groups.items():
         fixed = {**dict(zip(GROUP, key, strict=True)), **_sizes(group)}
         of_operation = [name for name in names if name in OPERATION_STATISTICS[fixed["operation"]]]
         values = {name: group[name] for name in of_operation}
         if fixed["selection"] != control and (beside := groups.get((key[0], control, *key[2:]))) is not None:
-            values |= {f"excess_{name}": group[name] - beside[name].reindex(group.index) for name in MAIN}
+            values |= {f"excess_{name}": group[name] - _of_facts(group["fact"], beside, name) for name in MAIN}
         for name, of_facts in values.items():
-            interval = bootstrap_mean(of_facts.to_numpy(float), seed, resamples)
+            interval = bootstrap_mean(of_facts, seed, resamples)
             is_in_sample = bool(group[f"in_sample_{_probe_of(name)}"].any())
             yield {**fixed, "statistic": name, "is_in_sample": is_in_sample, **interval._asdict()}
+
+
+def _by_group(facts: pd.DataFrame) -> dict[tuple, Columns]:
+    """The columns of each group as arrays, its facts, as numbers, in the order of their names."""
+    number = pd.factorize(facts["fact"].to_numpy(str), sort=True)[0]
+    columns = {name: facts[name].to_numpy(float) for name in facts.columns if name not in (*GROUP, "fact", "draw")}
+    positions = facts.groupby(GROUP, sort=False).indices
+    groups = {}
+    for key in sorted(positions, key=lambda key: positions[key][0]):  # in the order of the rows
+        order = positions[key][np.argsort(number[positions[key]], kind="stable")]
+        groups[key] = {name: column[order] for name, column in (columns | {"fact": number}).items()}
+    return groups
+
+
+def _of_facts(facts: np.ndarray, group: Columns, name: str) -> np.ndarray:
+    """A column of a group for some facts; NaN for those that the group lacks."""
+    place = np.searchsorted(group["fact"], facts).clip(max=len(group["fact"]) - 1)
+    return np.where(group["fact"][place] == facts, group[name][place], np.nan)
 
 
 def _probe_of(statistic: str) -> str:
@@ -201,9 +230,9 @@ def _probe_of(statistic: str) -> str:
     return next((probe for probe in MAIN if probe in statistic), of_others.get(statistic, "reliability"))
 
 
-def _sizes(group: pd.DataFrame) -> dict:
+def _sizes(group: Columns) -> dict:
     return {
         "n_empty": int((group["n_neurons"] == 0).sum()),
-        "n_no_object": int((~group["is_made"].astype(bool)).sum()),
-        **{name: mean_over_facts(group[name].to_numpy(float)) for name in SIZES},
+        "n_no_object": int((group["is_made"] == 0).sum()),
+        **{name: mean_over_facts(group[name]) for name in SIZES},
     }

@@ -6,22 +6,23 @@ must exist, selections that depend on each other) is checked here.
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
 from pathlib import Path
 
 from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError, unknown
-from knatlas.models.embedded.recipe import read_recipe
-from knatlas.selection.needs import NORMALISED, SEARCHED, methods_of
+from knatlas.models.embedded.recipe import missing_patterns, read_recipe
+from knatlas.selection.needs import NEEDS, NORMALISED, SEARCHED, methods_of
+from knatlas.study.controls import control_mistakes
 from knatlas.study.exchange import exchange_mistakes
 from knatlas.study.experiments import experiment_mistakes, known_selections
+from knatlas.study.facts import ENGLISH, fact_mistakes
 from knatlas.study.paths import path_mistakes
 from knatlas.study.schema import read_schema, schema_mistakes, with_defaults
 from knatlas.yaml_files import repeated_keys
 
-ENGLISH = "en"  # the language of the localization paper's experiments
 KINDS = ("masked", "causal")
 ORIGINS = ("embedded", "hub", "folder")
+LOCATIONS = {"hub": "id", "folder": "folder"}  # the key that says where a model of an origin is
 
 
 def read_study(config: Mapping, root: str | Path = ".", files: Iterable[str | Path] = ()) -> dict:
@@ -74,11 +75,12 @@ def attribution_settings(study: Mapping) -> dict:
 def _catalog_mistakes(study: dict, root: Path) -> Iterator[str]:
     yield from _language_mistakes(study)
     yield from _model_mistakes(study, root)
-    yield from _fact_mistakes(study, root)
+    yield from fact_mistakes(study, root)
     yield from _selection_mistakes(study)
     yield from _localization_mistakes(study)
     yield from experiment_mistakes(study, list(all_models(study)), root)
     yield from exchange_mistakes(study, root)
+    yield from control_mistakes(study)
 
 
 def _language_mistakes(study: dict) -> Iterator[str]:
@@ -110,8 +112,11 @@ def _record_mistakes(study: dict, where: str, model: str, record: Mapping) -> It
     for key, allowed in (("kind", KINDS), ("origin", ORIGINS)):
         if record[key] not in allowed:
             mistakes.append(unknown(f"{place}.{key}", record[key], "one of", allowed))
+    if (needed := LOCATIONS.get(record["origin"])) and needed not in record:
+        mistakes.append(f"{place}: origin '{record['origin']}' needs the key '{needed}'")
     if record["origin"] == "embedded":
-        mistakes += _recipe_mistakes(record.get("recipe"), f"{place}.recipe")
+        languages = [name for name in languages_of(study, model) if name in read_catalog("languages")]
+        mistakes += _recipe_mistakes(record.get("recipe"), f"{place}.recipe", languages)
         if study["facts"]["source"] != "cldr":
             source = study["facts"]["source"]
             mistakes.append(f"{where} is trained on the facts of source 'cldr', but facts.source is '{source}'")
@@ -121,21 +126,22 @@ def _record_mistakes(study: dict, where: str, model: str, record: Mapping) -> It
     yield from mistakes
 
 
-def _recipe_mistakes(recipe: object, where: str) -> list[str]:
+def _recipe_mistakes(recipe: object, where: str, languages: list[str]) -> list[str]:
     if not isinstance(recipe, dict):
         return [f"{where}: is {recipe!r}; expected a mapping, as of the other embedded models"]
     try:
-        read_recipe(recipe, where)
+        missing = missing_patterns(read_recipe(recipe, where).dictionary, languages)
     except AtlasError as error:
         return str(error).split("\n")
     except TypeError as error:
         return [f"{where}: has a value of another type than its key takes ({error})"]
-    return []
+    add = 'add a line such as en: "[X] in English is [Y]"'
+    return [f"{where}.dictionary has no pattern for {' '.join(missing)}; {add} for each"] if missing else []
 
 
 def _own_model_mistakes(where: str, name: str, record: dict, root: Path) -> Iterator[str]:
     """Mistakes of one record of additional_models."""
-    needed, other = {"hub": ("id", "folder"), "folder": ("folder", "id")}[record["origin"]]
+    needed, other = LOCATIONS[record["origin"]], LOCATIONS[{"hub": "folder", "folder": "hub"}[record["origin"]]]
     if name in read_catalog("models"):
         yield f"{where}: catalog/models.yaml has a model of this name; take another one"
     if needed not in record:
@@ -150,30 +156,15 @@ def _own_model_mistakes(where: str, name: str, record: dict, root: Path) -> Iter
             yield unknown(f"{where}.languages[{i}]", language, "a language of catalog/languages.yaml", known)
 
 
-def _fact_mistakes(study: dict, root: Path) -> Iterator[str]:
-    facts, known = study["facts"], read_catalog("relations")
-    if facts["relations"] != "all":
-        offered = {name: row for name, row in known.items() if facts["source"] != "cldr" or "cldr" in row}
-        for i, relation in enumerate(facts["relations"]):
-            if relation not in offered:
-                yield unknown(f"facts.relations[{i}]", relation, f"a relation of source '{facts['source']}'", offered)
-    if facts["folder"] is not None and not (root / facts["folder"]).is_dir():
-        yield f"facts.folder: '{facts['folder']}' is not there; give the folder of the data set, or null to download it"
-    if facts["source"] == "context_pararel" and study["languages"] != [ENGLISH]:
-        given = " ".join(study["languages"])
-        yield f"languages: is {given}, but facts.source 'context_pararel' is in English alone; set languages to [en]"
-    try:
-        date.fromisoformat(facts["as_of"])
-    except ValueError as error:
-        yield f"facts.as_of: is '{facts['as_of']}', which is no day of the calendar ({error})"
-
-
 def _selection_mistakes(study: dict) -> Iterator[str]:
     known = known_selections()
     chosen = study["selection"]["selections"]
     for i, selection in enumerate(chosen):
+        where = f"selection.selections[{i}]"
         if selection not in known:
-            yield unknown(f"selection.selections[{i}]", selection, "a selection", known)
+            yield unknown(where, selection, "a selection", known)
+        elif selection not in NEEDS and not selection.startswith("random"):
+            yield f"{where}: '{selection}' has no row in NEEDS of knatlas/selection/needs.py; add the scores it reads"
     reference = study["selection"]["random"]["reference"]
     is_found = reference in chosen and reference not in SEARCHED and not reference.startswith("random")
     if any(name.startswith("random") for name in chosen) and not is_found:

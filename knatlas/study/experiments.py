@@ -6,6 +6,7 @@ from pathlib import Path
 from knatlas.catalog import read_catalog
 from knatlas.errors import unknown
 from knatlas.selection.needs import SEARCHED
+from knatlas.study.fidelity import fidelity_mistakes
 from knatlas.study.schema import read_schema
 
 # keys that name a file, and the words that stand for none or for one that a rule downloads
@@ -28,6 +29,7 @@ def experiment_mistakes(study: Mapping, models: Sequence[str], root: Path) -> It
     yield from _name_mistakes(experiments, models)
     yield from _pair_mistakes(study)
     yield from _contradictions(experiments)
+    yield from fidelity_mistakes(study)
     for key, words in SOURCES.items():
         yield from _source_mistakes(experiments, key, words, root)
 

@@ -23,6 +23,13 @@ TABLES = [
     ("row twice", "relations", "P38:\n", "P37:\n", "relations.yaml, line 13: the key 'P37' stands in line 8 already"),
     ("broken list of data sets", "datasets", "mpararel:\n", "mpararel\n", "datasets.yaml, line"),
     ("key twice", "languages", "family: Uralic", "name: Uralic", "the key 'name' stands in line"),
+    (
+        "text for true or false",
+        "languages",
+        "is_latin: true",
+        'is_latin: "yes"',
+        "languages.yaml: is_latin of the row 'en' is 'yes'; expected true or false, without quotes",
+    ),
     ("row without a key", "models", "  kind: masked\n", "", "models.yaml: the row 'tiny-bert' has no kind; add it"),
 ]
 
@@ -76,7 +83,8 @@ def test_a_relation_that_the_templates_lack_is_named_with_the_nearest(place, own
 
 def test_a_language_without_templates_is_named(place, own_catalog):
     (own_catalog / "templates" / "fr.yaml").unlink()
-    place.refuses("the language of the templates is 'fr'; expected a file of", read_facts(place), is_job=True)
+    shown = place.refuses("the language of the templates is 'fr'; expected a file of", read_facts(place), is_job=True)
+    assert "Did you mean" not in shown
 
 
 def test_a_missing_or_empty_table_is_named(own_catalog):

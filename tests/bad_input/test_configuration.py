@@ -119,7 +119,9 @@ def test_a_mistake_is_refused_before_anything_is_planned(place, changes, sentenc
 
 
 def test_all_mistakes_are_said_at_once(place):
-    name = place.write(place.changed({"languages": ["en", "jp"], "models": ["smoke-gtp2"], "facts.relations": ["P0"]}))
+    wrong = {"languages": ["en", "jp"], "models": ["smoke-gtp2"], "facts.relations": ["P0"]}
+    of_all = {"experiments.fidelity.models": "all", "controls.models": "all"}
+    name = place.write(place.changed({**wrong, **of_all}))
     shown = place.refuses("3 mistake(s)", place.snakemake("-n", "all", configfile=name))
     assert "languages[1]" in shown and "models[0]" in shown and "facts.relations[0]" in shown
 

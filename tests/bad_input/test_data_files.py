@@ -144,7 +144,8 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_mistake(place):
 def test_a_data_folder_without_the_data_set_is_named(place):
     (place.folder / "own").mkdir()
     study = place.changed({"facts": {"source": "mpararel", "folder": "own"}, "models": ["mbert"]})
-    place.refuses("own/mpararel", place.snakemake("-n", "data", configfile=place.write(study)))
+    sentence = "facts.folder: 'own' has no folder mpararel in it; put the data set there"
+    place.refuses(sentence, place.snakemake("-n", "data", configfile=place.write(study)))
 
 
 def replaced_by_folder(path: Path) -> None:

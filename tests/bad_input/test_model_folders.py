@@ -1,6 +1,7 @@
 """Mistakes in the folder of a model: the job that finds it or the first that loads it stops with a sentence."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,11 +85,33 @@ def test_a_folder_that_is_no_model_stops_the_job_that_finds_it(place, saved, bro
 
 @pytest.mark.parametrize(("broken", "sentence"), [case[1:] for case in LOADED], ids=[case[0] for case in LOADED])
 def test_a_model_that_does_not_load_stops_the_first_job_that_needs_it(place, saved, broken, sentence):
-    code, shown = resolve(place, saved, lambda folder: None)
+    code, shown = resolve(place, saved, broken)
     assert code == 0, shown
-    broken(place.folder / "mine")
     place.refuses(sentence, measure(place), is_job=True)
     assert not (place.folder / "out" / "known.parquet").exists()
+
+
+@pytest.mark.parametrize("change", [settings(vocab_size=7), weights(lambda t: t[WEIGHT].mul_(3)), cut])
+def test_a_folder_that_changed_since_it_was_found_stops_the_job_that_loads_it(place, saved, change):
+    code, shown = resolve(place, saved, lambda folder: None)
+    assert code == 0, shown
+    change(place.folder / "mine")
+    place.refuses("mine are not those of revision sha256:", measure(place), is_job=True)
+
+
+def test_a_file_of_a_folder_that_changed_is_noticed_before_anything_runs(place, saved):
+    folder = Path(shutil.copytree(saved, place.folder / "mine"))
+    record = {"origin": "folder", "folder": "mine", "kind": "causal", "parameters_millions": 1}
+    study = {"study": "smoke", "languages": ["en"], "models": ["mine"], "facts": {"source": "mpararel"}}
+    study = place.write({**study, "additional_models": {"mine": record}})
+    source = place.folder / "results" / "smoke" / "models" / "mine" / "source.json"
+    source.parent.mkdir(parents=True)
+    source.write_text("{}")
+    plan = ["-n", "results/smoke/models/mine/source.json", "--rerun-triggers", "mtime"]
+    assert "Nothing to be done" in place.snakemake(*plan, configfile=study)[1]
+    later = source.stat().st_mtime + 10
+    os.utime(folder / "model.safetensors", (later, later))
+    assert "resolve_model" in place.snakemake(*plan, configfile=study)[1]
 
 
 def test_a_model_of_the_other_kind_is_named(place, saved):

@@ -5,6 +5,7 @@ import pytest
 
 from knatlas.errors import AtlasError
 from knatlas.statistics.bootstrap import (
+    LEVEL,
     NO_DATA,
     _median_ranks,
     bootstrap_mean,
@@ -12,6 +13,7 @@ from knatlas.statistics.bootstrap import (
     bootstrap_ratio,
     mean_over_facts,
     median_over_facts,
+    percentile_interval,
     ratio_of_means,
     resample_weights,
 )
@@ -118,3 +120,20 @@ def test_every_resample_draws_as_many_facts_as_there_are():
     weights = resample_weights(9, 50, 0)
     assert weights.shape == (50, 9)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 21, 41, 1999, 2000])
+def test_ends_of_an_interval_are_the_nearest_percentiles(n):
+    values = np.random.default_rng(n).normal(size=n)
+    found = percentile_interval(0.0, values, 5)
+    nearest = np.percentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], method="nearest")
+    assert (found.lo, found.hi) == tuple(nearest)
+
+
+def test_weights_of_resamples_are_kept_whole():
+    for n in (5, 500):  # few facts, and so many that fewer of such tables are kept
+        weights = resample_weights(n, 1000, 0)
+        assert weights is resample_weights(n, 1000, 0)
+        assert weights.shape == (1000, n) and np.allclose(weights.sum(axis=1), 1)
+        with pytest.raises(ValueError, match="read-only"):
+            weights[0, 0] = 1.0

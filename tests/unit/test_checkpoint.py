@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from knatlas.errors import AtlasError
 from knatlas.models import sources
-from knatlas.models.checkpoint import wanted_patterns
+from knatlas.models.folder_files import wanted_patterns
 from knatlas.models.loading import load_model, resolve_model
 from knatlas.models.sources import read_source_record, source_record
 from tests.tiny_models import tiny_model

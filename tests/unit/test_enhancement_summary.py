@@ -324,6 +324,13 @@ def test_letters_without_a_font_are_squares_with_code_points():
     assert with_glyphs("a\nb") == f"a{NO_GLYPH}ab"
 
 
+@pytest.mark.parametrize(("token", "is_explained"), [("\u4e2d\u56fd", False), ("\U000f0000", True)])
+def test_squares_are_explained_only_where_there_are_any(monkeypatch, token, is_explained):
+    table = ranked().assign(token_before=token)
+    figure = caught(monkeypatch, cases_figure, lambda path: plot_cases(table, path))
+    assert (NO_GLYPH in figure.legends[0].get_title().get_text()) == is_explained
+
+
 def test_text_is_cut_only_where_it_has_no_room():
     assert cut("abc", 3, len) == "abc" and cut("abcd", 3, len) == "ab\u2026" and cut("abcd", 0, len) == "a\u2026"
 

@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertModel, ByT5Tokenizer
 
 from knatlas.errors import AtlasError
-from knatlas.models import sources
+from knatlas.models import folder_files, sources
 from knatlas.models.loading import ModelSource, load_model, resolve_model
-from knatlas.models.sources import read_source_record, source_record
+from knatlas.models.sources import model_identity, read_source_record, source_record
 from tests.tiny_models import MODEL_TYPES, tiny_model
 
 IDS = torch.tensor([[3, 7, 11, 5, 9]])
@@ -99,6 +99,40 @@ def test_only_safetensors_are_downloaded(monkeypatch: pytest.MonkeyPatch, folder
     unwanted = ["pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "consolidated.safetensors"]
     unwanted += ["modeling_own.py", "tokenization_own.py", "vocab_own.py"]
     assert not any(Path(file).match(pattern) for file in unwanted for pattern in patterns)
+
+
+def test_a_folder_that_changed_since_it_was_resolved_is_not_loaded(folder: Path) -> None:
+    source = read_source_record(source_record(resolve_model("tiny", "folder", str(folder))))
+    (folder / "training.log").write_text("seconds: 3")
+    assert load_model(source, device="cpu").revision == source.revision
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.encoder.layer.0.output.dense.bias"][0] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AtlasError, match=r"models: tiny: the files in .* are not those of revision sha256:.*Start the"):
+        load_model(source, device="cpu")
+
+
+def test_a_fingerprint_reads_blocks_of_a_large_file_and_all_of_a_small_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after(place: int) -> str:
+        raw = bytearray(80)
+        raw[place] = 1
+        (folder / "model.safetensors").write_bytes(raw)
+        return folder_files.folder_fingerprint(folder, "safetensors")
+
+    small = {after(place) for place in range(80)}
+    monkeypatch.setattr(folder_files, "BLOCK", 10)
+    monkeypatch.setattr(folder_files, "N_BLOCKS", 3)
+    large = [after(place) for place in range(80)]
+    # blocks begin at 0, 35 and 70
+    is_seen = [place for place in range(80) if large[place] != large[20]]
+    assert len(small) == 80 and is_seen == [*range(10), *range(35, 45), *range(70, 80)]
+
+
+def test_what_is_kept_of_a_model_tells_neither_its_folder_nor_its_fingerprint(folder: Path) -> None:
+    record = source_record(resolve_model("tiny", "folder", str(folder)))
+    assert set(record) - set(model_identity(record)) == {"folder", "fingerprint"}
 
 
 def test_revision_of_a_folder_names_its_content(folder: Path) -> None:

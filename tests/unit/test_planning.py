@@ -27,12 +27,14 @@ from knatlas.planning.shards import shard_counts
 from knatlas.planning.workload import Queries, workload
 from knatlas.storage import write_json, write_table
 from knatlas.study import all_models, languages_of, localized_models, read_study
+from knatlas.study.controls import control_shards, controlled_models
 
 STUDIES = ["config.yaml", *(f"studies/{name}.yaml" for name in ("papers", "amig", "matrice", "localization", "smoke"))]
 MINIMAL = {"study": "plan", "languages": ["en", "zh"], "models": ["gpt2"], "facts": {"source": "mpararel"}}
 
 LOCALIZATION = ["context_gain", "perturbation", "answer_case", "punctuation", "causal_tracing", "key_statistics"]
 LOCALIZATION += ["counterfact"]
+CONTROL_STAGES = ["control_attribution", "control_aggregate", "control_selection", "control_manipulation"]
 BKN_ALONE, MATRICE_ALONE = {"selections": ["bkn"]}, {"selections": ["matrice"]}
 
 
@@ -77,7 +79,10 @@ def test_every_study_can_be_planned_before_anything_is_there(root, tmp_path, pat
         is_edited = has_rome and all_models(study)[model]["kind"] == "causal"
         of_localization = [name for name in of_localization if is_edited or name != "key_statistics"]
         planned = [row.stage for row in plan.stages if row.model == model]
-        assert planned == [first, *stages, *of_amig, *of_matrice, *of_localization]
+        of_controls = CONTROL_STAGES if model in controlled_models(study) else []
+        ablated = study["experiments"]["fidelity"]["models"]
+        of_fidelity = ["fidelity"] if ablated == "all" or model in ablated else []
+        assert planned == [first, *stages, *of_amig, *of_matrice, *of_fidelity, *of_localization, *of_controls]
     numbers = plan.table.drop(columns=["model", "stage"])
     assert (numbers >= 0).all(axis=None) and numbers.notna().all(axis=None)
     assert list(tmp_path.iterdir()) == []
@@ -146,6 +151,49 @@ def test_ranked_answers_of_weight_edits_cost_the_objects_of_the_relation_too():
     )
     work = workload(study_of(models=["mbert"]), Path("nothing"))
     assert ranked / plain == pytest.approx(1 + work.ranked_rows)
+
+
+def test_neurons_are_ablated_one_at_a_time_in_a_sample_or_all_and_in_sets_of_every_order_and_size():
+    def flops(**settings):
+        study = study_of(models=["mbert"], localisation={"facts": 10}, experiments={"fidelity": settings})
+        (found,) = [row for row in plan_study(study, Path("nothing")).stages if row.stage == "fidelity"]
+        return found.flops
+
+    sets = {"set_sizes": [1, 2], "draws": 1, "mean_prompts": 2, "top": 1, "sample": 997}
+    # three methods; of each a control, random order and the true one; before, and neurons whose values are taken
+    zero = 10 * (1 + (3 + 997) + 2 * (3 + 4 + 1)) + 2 + 20
+    assert flops(**sets, ablations=["zero"], exhaustive=[]) / zero == pytest.approx(
+        flops(**sets, ablations=["zero"], exhaustive=["zero"], exhaustive_up_to=40000)
+        / (zero + 10 * (12 * 3072 - 1000))
+    )
+    assert "fidelity" not in [
+        row.stage for row in plan_study(study_of(experiments={"fidelity": {"models": []}}), Path("nothing")).stages
+    ]
+
+
+def test_controls_cost_what_they_repeat_once_per_control_in_the_models_that_are_controlled():
+    def stage(name, **controls):
+        study = study_of(models=["mbert"], localisation={"facts": 40}, attribution={"shards": 4}, controls=controls)
+        return next((row for row in plan_study(study, Path("nothing")).stages if row.stage == name), None)
+
+    one = stage("control_attribution", kinds=["untrained"], facts=None)
+    real, three = (
+        stage("attribution"),
+        stage("control_attribution", kinds=["shuffled_objects", "nonsense_subjects", "untrained"], facts=10),
+    )
+    assert (one.flops, one.jobs, one.memory_gb) == (real.flops, real.jobs, real.memory_gb)
+    assert three.jobs == 3 * real.jobs / 4 and three.flops == pytest.approx(3 / 4 * real.flops)
+    # no draws of random neurons
+    manipulated, few = stage("manipulation"), stage("control_manipulation", kinds=["untrained"], facts=40)
+    assert few.flops < manipulated.flops and stage("control_manipulation") is None
+
+
+@pytest.mark.parametrize(
+    ("n_shards", "facts", "expected"), [(8, 10, 2), (8, 1, 1), (8, 100, 8), (8, None, 8), (1, 5, 1)]
+)
+def test_shards_of_a_control_hold_about_as_many_facts_as_real_ones(n_shards, facts, expected):
+    study = study_of(localisation={"facts": 40}, controls={"facts": facts})
+    assert control_shards(study, n_shards) == expected
 
 
 def test_injection_needs_the_memory_of_its_fine_tuning_which_direct_training_leads():

@@ -15,6 +15,7 @@ from knatlas.models.planted.check import NO_EFFECT, QUERY_COLUMNS, check_plants,
 from knatlas.models.planted.design import (
     DEGENERATE,
     FAMILIES,
+    PARAPHRASE,
     SPECIFIC,
     STRENGTHS,
     Design,
@@ -27,7 +28,7 @@ from knatlas.models.planted.tuning import P_ANSWER, plant_model
 from knatlas.models.sources import resolve_model
 
 SMALL = Design(languages=3, paraphrases=3, held_out=1, neurons=128, strengths=("medium",))
-SINGLE = ("agnostic", "specific", "additive")
+SINGLE = ("agnostic", "specific", "paraphrase", "additive")
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -72,9 +73,12 @@ def test_zeroing_a_neuron_costs_what_the_ground_truth_says(planted, queries):
 def test_the_strength_of_a_fact_is_the_effect_of_its_neurons(planted, queries):
     plants = check_plants(queries)
     single = plants[plants["kind"].isin(SINGLE)]
-    by_plant = single.groupby("plant")["effect"].mean()
+    # paraphrases differ in P, which no neuron of the others can level: their neurons are counted together
+    is_paraphrase = single["kind"] == PARAPHRASE
+    by_plant = single["effect"].groupby(single["plant"].where(~is_paraphrase, -1)).mean()
+    assert single[is_paraphrase].groupby("plant")["is_acting"].all().mean() >= 0.5
     np.testing.assert_allclose(by_plant, STRENGTHS["medium"].effect, atol=0.12)
-    of_facts = plants[plants["kind"].isin(("agnostic", "specific", "additive"))].groupby("fact")["p_before"].mean()
+    of_facts = single.groupby("fact")["p_before"].mean()
     np.testing.assert_allclose(of_facts, P_ANSWER, atol=0.1)
 
 
@@ -102,12 +106,15 @@ def test_a_distractor_is_active_and_does_nothing(queries):
     assert rows["effect"].abs().mean() < NO_EFFECT
 
 
-def test_planted_neurons_are_silent_for_other_facts_and_languages(planted):
+def test_planted_neurons_are_silent_for_other_facts_languages_and_paraphrases(planted):
     activations = read_states(planted.lm, planted.queries)[1]
     for plant in planted.plants:
-        if plant.kind not in ("agnostic", SPECIFIC):
+        if plant.kind not in ("agnostic", SPECIFIC, PARAPHRASE):
             continue
-        is_own = np.array([q.fact == plant.fact and plant.language in ("all", q.language) for q in planted.queries])
+        asked = [q for q in planted.queries if q.fact == plant.fact and plant.language in ("all", q.language)]
+        own = [q for q in asked if plant.kind != PARAPHRASE or q.query == plant.query]
+        assert len(own) == (len(asked) / SMALL.paraphrases if plant.kind == PARAPHRASE else len(asked))
+        is_own = np.array([q in own for q in planted.queries])
         values = activations[plant.layer][:, plant.index]
         assert values[is_own].min() > 1
         assert np.abs(values[~is_own]).max() < 0.3
@@ -122,6 +129,23 @@ def test_a_saved_model_gives_the_same_answers(planted, tmp_path):
         answer_probabilities(loaded, queries),
         answer_probabilities(planted.lm, encode_prompts(planted.lm, planted.prompts)),
     )
+
+
+def test_each_paraphrase_of_a_fact_has_a_neuron_of_its_own():
+    facts = planted_facts(design := Design(strengths=("high",)))
+    (fact,) = (fact for fact in facts if fact.group == PARAPHRASE)
+    plants = [plant for plant in place_plants(design, facts) if plant.fact == fact.fact]
+    assert sorted(plant.query for plant in plants if plant.kind == PARAPHRASE) == [0, 1, 2]
+    assert sum(plant.kind == "agnostic" and plant.query is None for plant in plants) == 1
+
+
+def test_noise_is_what_random_neurons_write():
+    designs = [dataclasses.replace(SMALL, noise=noise) for noise in (0.25, 0.5)]
+    models = [build_planted(design, "gpt2") for design in designs]
+    layer, taken = 1, {plant.index for plant in models[0].plants if plant.layer == 1}
+    index = next(i for i in range(SMALL.neurons) if i not in taken)
+    quiet, loud = (model.lm.value_vector(layer, index) for model in models)
+    torch.testing.assert_close(loud, 2 * quiet)
 
 
 def test_the_seed_decides_the_model():
@@ -197,5 +221,7 @@ def test_wrong_sizes_are_sentences():
         Design(strengths=("lo",))
     with pytest.raises(AtlasError, match=r"planted\.layers is 2; expected a number from 4 on"):
         Design(layers=2)
+    with pytest.raises(AtlasError, match=r"planted\.noise is 0; expected a number above 0"):
+        Design(noise=0)
     with pytest.raises(AtlasError, match=r"planted\.neurons is 32, too few"):
         place_plants(design := Design(neurons=32, facts=3), planted_facts(design))

@@ -28,7 +28,7 @@ def test_ties_are_found_together():
 
 def ranks_and_sets():
     """Two facts: an agnostic one whose set of four holds it, a specific neuron and two others; a specific one."""
-    place = ("gpt2", 0)
+    place = ("gpt2", 0, "reference")
     first, second = ("agnostic", "medium", "A", "all", "matrice", "default"), ("specific", "medium", "B", "all")
     neurons = [
         (*place, *first, 0, "agnostic", 1, 5, True, 1.0, 0, 1, True),
@@ -69,6 +69,8 @@ def test_confusion_is_the_share_of_another_kind(table):
     assert value(table, "confusion", "specific") == 0.25
     assert value(table, "confusion", "background") == 0.5
     assert value(table, "confusion", "distractor") == 0.0
+    # the fact has no such neuron: nothing to take for another
+    assert not ((table["measure"] == "confusion") & (table["kind"] == "relation")).any()
     assert not ((table["measure"] == "confusion") & (table["kind"] == "agnostic")).any()
 
 
@@ -103,6 +105,27 @@ def test_facts_of_other_seeds_and_families_are_other_facts():
     assert list(both.columns) == COLUMNS
 
 
+def test_neurons_of_one_paraphrase_are_confused_where_there_are_any():
+    ranks, sets = ranks_and_sets()
+    other = {"group": "paraphrase", "fact": "C"}
+    ranks = pd.concat([ranks, ranks.iloc[:3].assign(**other, kind=["agnostic", "paraphrase", "paraphrase"])])
+    sets = pd.concat([sets, sets.iloc[:1].assign(**other, n_neurons=5)])
+    table = summarise_planted(ranks, sets, 0, 50)
+    assert value(table, "confusion", "paraphrase") == pytest.approx(1 / 5)
+    # of the agnostic fact alone, whose languages have neurons of their own
+    assert value(table, "confusion", "specific") == 0.25
+    assert value(table, "confusion", "background") == 0.5
+
+
+def test_networks_of_other_levels_are_apart_and_below_the_reference():
+    ranks, sets = ranks_and_sets()
+    names = ("layers_6", "reference")
+    both = summarise_planted(*(pd.concat([rows.assign(network=name) for name in names]) for rows in (ranks, sets)))
+    assert list(both["network"].unique()) == ["reference", "layers_6"]
+    alone = summarise_planted(ranks, sets)
+    pd.testing.assert_frame_equal(both[both["network"] == "reference"], alone)
+
+
 def test_languages_of_a_fact_are_one_fact():
     ranks, sets = ranks_and_sets()
     languages = [{"language": "l0"}, {"language": "l1", "is_selected": False}]
@@ -114,7 +137,8 @@ def test_languages_of_a_fact_are_one_fact():
 
 
 def test_effects_are_means_over_facts():
-    row = {"family": "gpt2", "seed": 0, "kind": "agnostic", "strength": "low", "effect_of_pair": np.nan}
+    network = {"family": "gpt2", "seed": 0, "network": "reference"}
+    row = {**network, "kind": "agnostic", "strength": "low", "effect_of_pair": np.nan}
     rows = [
         {**row, "fact": "A", "effect": 0.2, "p_before": 0.8, "activation": 3.0, "is_acting": True},
         {**row, "fact": "A", "effect": 0.4, "p_before": 0.8, "activation": 3.0, "is_acting": True},

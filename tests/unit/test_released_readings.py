@@ -20,7 +20,7 @@ from knatlas.models.encoding import EncodedQuery, encode_prompts
 from knatlas.models.language_model import LanguageModel
 from knatlas.selection.degenerate import Thresholds
 from knatlas.selection.neuron_set import FoundSet, NeuronSets, as_table
-from knatlas.selection.thresholds import choose_above
+from knatlas.selection.thresholds import NONE_LEFT_OUT, choose_above
 from knatlas.statistics import checking_splits
 from knatlas.statistics.checking_splits import CheckSettings, kept_neurons
 from knatlas.statistics.fact_checking import check_facts
@@ -86,7 +86,7 @@ def scores(kind):
 
 @cache
 def sets(kind):
-    chosen = {fact: choose_above(values, TAU) for fact, values in scores(kind).items()}
+    chosen = {fact: choose_above(values, TAU, NONE_LEFT_OUT) for fact, values in scores(kind).items()}
     parts = [
         FoundSet(fact, "en", 0, *np.nonzero(choice.is_chosen), choice.scores[choice.is_chosen])
         for fact, choice in chosen.items()

@@ -137,6 +137,9 @@ def badge_tables(**change):
     planted = {"agnostic": ("average_precision", of["found"]), "specific": ("confusion", of["confusion"])}
     whole = {"model": "m", "language": "all", "selection": "matrice"}
     paraphrases = {**whole, "statistic": "paraphrases"}
+    found = pd.DataFrame(
+        {"kind": kind, "measure": measure, **numbers(value, 0.02)} for kind, (measure, value) in planted.items()
+    ).assign(family="all", selection="matrice", reading="default", strength="medium")
     return {
         "exactness": pd.DataFrame([{**whole, **row, "n_queries": 240} for row in exactness]),
         "control_separation": pd.DataFrame(
@@ -144,9 +147,10 @@ def badge_tables(**change):
         ),
         "stability": pd.DataFrame([{**paraphrases, **numbers(of["stable"])}, {**paraphrases, **numbers(0.99)}]),
         "known": pd.DataFrame([{**whole, "statistic": "answered_rightly", **numbers(of["known"])}]),
-        "planted_localization": pd.DataFrame(
-            {"kind": kind, "measure": measure, **numbers(value, 0.02)} for kind, (measure, value) in planted.items()
-        ).assign(family="all", selection="matrice", reading="default", strength="medium"),
+        # of a deeper network, which is not judged: both on the wrong side
+        "planted_localization": pd.concat(
+            [found.assign(network="layers_6", value=0.5), found.assign(network="reference")]
+        ),
     }
 
 

@@ -139,3 +139,53 @@ def test_no_controls_give_an_empty_table():
     assert table.empty
     assert list(table.columns) == SIGNIFICANCE_COLUMNS
     assert np.isnan(table["p"].mean())
+
+
+def edit(fact, probe, is_lost, selection="matrice", **others):
+    """A query that was answered rightly before an erasure; for locality: whether the answer is another one."""
+    row = {"model": "m", "selection": selection, "draw": 0, "operation": "erase", "scope": "single", "fact": fact}
+    row |= {"language": "en", "probe": probe, "n_neurons": 1, "n_edited": 1, "object": "o", "is_in_sample": False}
+    row |= dict.fromkeys(("p_old_before", "p_old_after", "p_new_before", "p_new_after"), 0.5)
+    row |= {"is_same_as_english": True, "is_old_before": True, "is_old_after": not is_lost}
+    return row | {"is_new_before": False, "is_new_after": False, "is_unchanged": not is_lost} | others
+
+
+def edited():
+    """Four facts: found neurons lose each answer, random ones of the same layers one of two draws; the rest stays."""
+    rows = [edit(fact, "reliability", True) for fact in FACTS] + [edit(fact, "locality", False) for fact in FACTS]
+    for draw in (0, 1):
+        for fact in FACTS:
+            rows.append(edit(fact, "reliability", draw == 0, "random_layer_matched", draw=draw))
+            rows.append(edit(fact, "locality", False, "random_layer_matched", draw=draw))
+    return pd.DataFrame(rows)
+
+
+def test_erasures_are_tested_against_the_mean_of_the_random_draws():
+    by_key, table = lines_from("matrice_table3", edited())
+    lost = by_key.loc["matrice", "en", "reliability", "random_layer_matched"]
+    assert (lost["value"], lost["n"], lost["p"]) == (50.0, 4, 2 / 16)
+    kept = by_key.loc["matrice", "all", "locality", "random_layer_matched"]
+    assert (kept["value"], kept["n_nonzero"], kept["p"]) == (0.0, 0, 1.0)
+    assert set(table["operation"]) == {"erase"}
+    assert "generality" not in set(table["statistic"])  # no such query was asked
+
+
+def test_updates_count_the_new_object_and_facts_edited_together_are_apart():
+    rows = edited().assign(operation="update")
+    rows["is_new_after"] = (rows["selection"] == "matrice") & (rows["fact"] != "a")
+    rows = pd.concat([rows, rows.assign(scope="batch", is_new_after=False), edited()])
+    _, table = lines_from("matrice_table4", rows)
+    values = table[table["statistic"] == "reliability"].set_index(["operation", "language"])["value"]
+    assert values["update", "en"] == 75.0
+    assert values["update_batch", "en"] == 0.0
+    assert set(table["operation"]) == {"update", "update_batch"}
+
+
+def test_edits_of_one_table_and_statistic_are_a_family():
+    rows = edited()
+    likn = rows[rows["selection"] == "matrice"].assign(selection="likn")
+    _, table = lines_from("matrice_table3", pd.concat([rows, likn]), ["matrice", "likn"])
+    lost = table[table["statistic"] == "reliability"]
+    assert set(lost["contrast"]) == {"random_layer_matched", "random_unmatched"}
+    assert (lost["n_tests"] == 4).all()  # two selections, in en and in all languages
+    assert lost["p_holm"].tolist() == [4 * 2 / 16] * 4

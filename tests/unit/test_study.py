@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from knatlas.catalog import read_catalog
 from knatlas.errors import AtlasError
+from knatlas.models.embedded.recipe import recipe_in
+from knatlas.selection.needs import NEEDS
 from knatlas.study import attribution_settings, languages_of, localized_models, read_study
+from knatlas.study.facts import own_data_files
 from knatlas.study.schema import read_schema
 
 MINIMAL = {"study": "s", "languages": ["en", "fr"], "models": ["tiny-gpt2"]}
@@ -107,6 +111,11 @@ def test_all_mistakes_are_listed_at_once():
         ({"facts": {"source": "mparel"}}, "facts.source: is 'mparel'"),
         ({"facts": {"relations": []}}, "facts.relations: is []"),
         ({"facts": {"folder": "nowhere"}}, "facts.folder: 'nowhere' is not there"),
+        ({"facts": {"source": "mpararel", "folder": "tests"}}, "facts.folder: 'tests' has no folder mpararel in it"),
+        (
+            {"facts": {"source": "mpararel", "folder": "tests/data/mpararel"}},
+            "'tests/data/mpararel' has no folder mpararel in it; give the folder above it, 'tests/data'",
+        ),
         ({"facts": {"exclude_marks": ["brackets"]}}, "facts.exclude_marks[0]: is 'brackets'"),
         ({"facts": {"as_of": "yesterday"}}, "facts.as_of: is 'yesterday'"),
         ({"attribution": {"methods": {"saig": {"rule": "rigth"}}}}, "Did you mean 'right'?"),
@@ -217,3 +226,36 @@ def test_the_localization_papers_models_are_those_of_english_alone_unless_they_a
     assert localized_models(study(models=models, experiments={"localization": {"models": "all"}})) == models
     without = study(models=["tiny-gpt2"], languages=["fr", "ko"], experiments={"localization": {"models": "all"}})
     assert localized_models(without) == []
+
+
+def test_a_language_without_a_pattern_in_a_recipe_is_named_with_model_and_file(monkeypatch):
+    languages = read_catalog("languages")
+    monkeypatch.setitem(languages, "et", languages["fi"])
+    assert "catalog/models.yaml: tiny-gpt2.recipe.dictionary has no pattern for et; add" in mistakes(
+        languages=["en", "et"], models=["tiny-gpt2"]
+    )
+
+
+def test_a_recipe_without_other_languages_says_the_same_of_the_study_s_own():
+    recipe = read_catalog("models")["tiny-gpt2"]["recipe"]
+    own = recipe_in(recipe, ["en", "fi"])
+    assert own["dictionary"] == {language: recipe["dictionary"][language] for language in ("en", "fi")}
+    assert (own["held_out"], own["doubled"]) == ({"en": 0.1, "fi": 0.3}, ["en"])
+    rest = {key for key in recipe if own[key] != recipe[key]}
+    assert rest == {"dictionary", "held_out", "doubled"} and recipe_in(recipe, list(recipe["dictionary"])) == recipe
+
+
+def test_a_selection_whose_scores_are_not_named_is_a_sentence(monkeypatch):
+    named = {name: scores for name, scores in NEEDS.items() if name != "matrice"}
+    monkeypatch.setattr("knatlas.study.NEEDS", named)
+    assert "'matrice' has no row in NEEDS of knatlas/selection/needs.py" in mistakes()
+
+
+def test_the_files_of_a_data_set_of_ones_own_are_inputs_but_for_hidden_ones(tmp_path):
+    names = ["mpararel/tuples/en/P36.jsonl", "mpararel/.git/HEAD", "mpararel/patterns/en/.P36.jsonl", "pararel/x.jsonl"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    own = {"facts": {"source": "mpararel", "folder": str(tmp_path)}}
+    assert own_data_files(own) == [str(tmp_path / names[0])]
+    assert own_data_files({"facts": {"source": "mpararel", "folder": None}}) == []

@@ -225,7 +225,7 @@ def test_relations_are_summarised_each_for_itself():
     found = {relation: pick(table[table["relation"] == relation]) for relation in ("P1", "P2")}
     assert found["P1"]["value"] == pytest.approx(0.125) and found["P1"]["n"] == 2
     assert found["P2"]["value"] == -0.5 and found["P2"]["n"] == 1 and found["P2"]["n_excluded"] == 1
-    assert set(table["statistic"]) == {"mean_relative_change"}
+    assert set(table["statistic"]) == {"mean_relative_change", "argmax_flips"}
 
 
 def test_no_rows_give_an_empty_table_by_relation():

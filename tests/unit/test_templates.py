@@ -5,12 +5,13 @@ import re
 import pytest
 import yaml
 
+from knatlas.catalog import FOLDER, NEEDED, read_catalog
 from knatlas.errors import AtlasError
 from knatlas.facts.cldr_pairs import READINGS
 from knatlas.facts.table import TEMPLATE_COLUMNS
 from knatlas.facts.templates import read_templates
 
-LANGUAGES = ["en", "fr", "zh", "fi", "hu", "ja", "ko"]
+LANGUAGES = sorted(path.stem for path in (FOLDER / "templates").glob("*.yaml"))
 GOOD = {"P36": ["The capital of [X] is [Y]", "[X] has its capital in [Y]"]}
 
 
@@ -21,7 +22,7 @@ def catalog(root):
 
 def test_every_relation_has_five_templates_in_every_language(catalog):
     counts = catalog.groupby(["relation", "language"]).size()
-    assert len(counts) == 7 * 7 and counts.min() >= 5
+    assert len(counts) == len(READINGS) * len(LANGUAGES) and counts.min() >= 5
     assert list(catalog.columns) == TEMPLATE_COLUMNS
 
 
@@ -43,16 +44,20 @@ def test_numbers_run_from_zero_in_the_order_of_the_file(root, catalog):
     assert not rows["is_checked"].any()
 
 
-def test_the_catalog_names_every_relation_and_language_of_the_templates(root, catalog):
-    relations = yaml.safe_load((root / "catalog" / "relations.yaml").read_text(encoding="utf-8"))
+def test_the_catalog_names_every_relation_and_language_of_the_templates(catalog):
+    relations = read_catalog("relations")
     assert {name for name, row in relations.items() if "cldr" in row} == set(READINGS) == set(catalog["relation"])
     assert all(row["name"] and row["description"] for row in relations.values())
-    assert len(relations) == 44 and all(re.fullmatch(r"P\d+", name) for name in relations)
-    languages = yaml.safe_load((root / "catalog" / "languages.yaml").read_text(encoding="utf-8"))
-    assert list(languages) == LANGUAGES
-    keys = ["name", "family", "script", "is_latin", "separator", "blank", "cue", "mpararel"]
-    assert all(list(row) == keys for row in languages.values())
-    assert [code for code, row in languages.items() if row["separator"] == ""] == ["zh", "ja"]
+    assert all(re.fullmatch(r"P\d+", name) for name in relations)
+    assert set(LANGUAGES) <= set(read_catalog("languages"))
+
+
+def test_every_language_of_the_catalog_has_the_keys_of_a_row_with_texts_in_them():
+    for code, row in read_catalog("languages").items():
+        assert {*NEEDED["languages"]} <= set(row) <= {*NEEDED["languages"], "mpararel"}, code
+        texts = [row[key] for key in row if key not in ("is_latin", "separator")]
+        assert all(isinstance(text, str) and text.strip() for text in texts), code
+        assert row["separator"] in (" ", ""), code
 
 
 def write(folder, content, language="en"):
@@ -127,9 +132,10 @@ def test_a_language_without_a_file(tmp_path):
     ("content", "expected"),
     [
         ("- [X] is [Y]", "line 1 is not YAML: did not find expected '-' indicator"),
+        ("P36:\n  - Capital: [X] is [Y]", "Quote each pattern that begins with [X] or has a colon."),
         ("just words", "is not a mapping; expected lines such as 'P36:'"),
-        ("P36: one pattern", "P36 is not a list of patterns; quote a pattern that begins with [X]."),
-        ("P36:\n  - [X]\n", "P36 is not a list of patterns; quote a pattern that begins with [X]."),
+        ("P36: one pattern", "P36 is not a list of patterns; quote a pattern that begins with [X] or has a colon."),
+        ("P36:\n  - [X]\n", "P36 is not a list of patterns; quote a pattern that begins with [X] or has a colon."),
     ],
 )
 def test_files_of_another_form(tmp_path, content, expected):

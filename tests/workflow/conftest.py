@@ -59,8 +59,13 @@ class Workflow:
         path.write_text(text.replace(old, new))
 
     def configure(self, name: str, change: dict) -> str:
-        """A configuration file: the smoke study with other values at dotted paths; returns its name."""
+        """A configuration file: the smoke study with other values at dotted paths; returns its name.
+
+        With other models, what the smoke study does for some of its models is done for all.
+        """
         study = yaml.safe_load((self.folder / SMOKE).read_text())
+        if "models" in change:
+            study["experiments"]["fidelity"]["models"] = study["controls"]["models"] = "all"
         for path, value in change.items():
             *parents, key = path.split(".")
             place = study
@@ -87,7 +92,7 @@ def planned_jobs(output: str) -> Counter:
         return Counter()
     rows = [line.split() for line in table.group(1).splitlines()]
     targets = {"all", "data", "models", "attribution", "selection", "experiments", "tables", "figures"}
-    targets |= {"amig", "matrice", "localization", "exchange", "planted", "report"}
+    targets |= {"amig", "matrice", "localization", "exchange", "planted", "controls", "report"}
     return Counter({rule: int(count) for rule, count in rows if rule not in targets})
 
 

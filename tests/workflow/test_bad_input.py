@@ -32,9 +32,14 @@ def mpararel_study(workflow: Workflow, root) -> str:
     return workflow.configure("own.yaml", study)
 
 
-def test_facts_of_ones_own_in_mpararels_format_are_read(clone, root):
-    clone.run("data", configfile=mpararel_study(clone, root))
+def test_facts_of_ones_own_in_mpararels_format_are_read_and_their_edits_noticed(clone, root):
+    study = mpararel_study(clone, root)
+    clone.run("data", configfile=study)
     assert (clone.results / "facts" / "facts.parquet").exists()
+    assert clone.plan("data", configfile=study) == {}
+    path = sorted((clone.folder / "own" / "mpararel" / "tuples" / "en").glob("*.jsonl"))[0]
+    path.write_text(path.read_text() + "\n")
+    assert clone.plan("data", configfile=study)["read_facts"] == 1
 
 
 def test_a_broken_line_names_file_and_line(clone, root):

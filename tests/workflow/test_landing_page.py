@@ -1,51 +1,41 @@
-"""The landing page in a real browser: it renders without an error or a request, and its tables sort."""
-
-import re
-import shutil
-import subprocess
+"""The landing page in a real browser: it shows text and pictures, without errors or requests, and its tables sort."""
 
 import pytest
 
 from knatlas.reporting.page import POLICY
+from tests.browser import look, need_browser
 from tests.page_of_a_study import write_page
+from tests.page_reader import Reader, broken_links
 
 pytestmark = pytest.mark.workflow
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium")
-# sorts the table of known facts by its values, twice, and names what the page loaded from anywhere
-CLICK = """<script>{
-const table = [...document.querySelectorAll("table.sortable")].find(table => table.textContent.includes("日本語"));
-const heads = [...table.querySelectorAll("th button")];
-const column = heads.findIndex(button => button.textContent === "value");
-const shown = () => [...table.tBodies[0].rows].map(row => row.cells[column].textContent).join(" ");
-const orders = [shown()];
-for (let i = 0; i < 2; i++) { heads[column].click(); orders.push(shown()); }
-const loaded = performance.getEntriesByType("resource").map(entry => entry.name);
-document.title = [...orders, ...loaded].join(" | ");
-}</script></body>"""
 
 
-def render(page, folder):
-    """The page's elements after its scripts ran, and what the browser said of errors and of refused or failed loads."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--dump-dom"]
-    options += [f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr"]
-    done = subprocess.run([BROWSER, *options, page.as_uri()], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+@pytest.fixture(scope="module", autouse=True)
+def browser():
+    """A Chromium is there."""
+    need_browser()
 
 
-@needs_browser
-def test_the_page_renders_without_errors_or_requests_and_its_tables_sort(tmp_path):
+def page_with(folder, body):
+    """A page with something in it, under the landing page's rules of what may be loaded."""
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    page = folder / "page.html"
+    page.write_text(f"<!doctype html><html><head>{policy}</head><body>{body}</body></html>", encoding="utf-8")
+    return page
+
+
+def test_the_page_is_shown_without_errors_or_requests_and_every_table_sorts(tmp_path):
     page = write_page(tmp_path / "results")
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", CLICK), encoding="utf-8")
-    elements, said = render(page, tmp_path)
-    assert said == []
-    titles = re.findall(r"<title>(.*?)</title>", elements)
-    assert titles == ["0.5 0.09 1 0.25 | 0.09 0.25 0.5 1 | 1 0.5 0.25 0.09"]
-    assert elements.rstrip().endswith("</html>") and 'aria-sort="descending"' in elements
+    seen = look(page, tmp_path)
+    assert seen.said == []
+    assert seen.found["wrong"] == seen.found["hidden"] == seen.found["loaded"] == []
+    # badges, claims, and the table of known facts
+    assert seen.found["tables"] >= 2 and seen.found["columns"] >= 5 and seen.found["pictures"] == 1
+    assert seen.elements.rstrip().endswith("</html>") and 'aria-sort="descending"' in seen.elements
+    assert broken_links(page, Reader(seen.elements)) == []
+    assert seen.share > 0.02 and seen.colours > 50
 
 
-@needs_browser
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -54,8 +44,14 @@ def test_the_page_renders_without_errors_or_requests_and_its_tables_sort(tmp_pat
     ],
 )
 def test_an_error_and_a_request_of_a_page_are_noticed(tmp_path, wrong, words):
-    page = tmp_path / "page.html"
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    page.write_text(f"<!doctype html><head>{policy}</head><body>{wrong}</body>")
-    _, said = render(page, tmp_path)
-    assert len(said) == 1 and words in said[0]
+    seen = look(page_with(tmp_path, wrong), tmp_path)
+    assert len(seen.said) == 1 and words in seen.said[0]
+
+
+def test_a_blank_page_a_picture_that_is_not_shown_and_a_table_that_does_not_sort_are_noticed(tmp_path):
+    rows = "".join(f"<tr><td>{value}</td></tr>" for value in (3, 1, 2))
+    table = f'<table class="sortable"><thead><tr><th><button>v</button></th></tr></thead><tbody>{rows}</tbody></table>'
+    hidden = f'<div style="display: none">{table}</div><img src="data:image/png;base64,AAAA" alt="" width="1">'
+    seen = look(page_with(tmp_path, hidden), tmp_path)
+    assert seen.share < 0.001
+    assert seen.found["wrong"] == ["v ascending", "v descending"] and seen.found["hidden"] == [""]

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.workflow
 
 SITE = {"KNATLAS_CPU_PARTITION": "short", "KNATLAS_GPU_PARTITION": "big", "KNATLAS_GPU_MODEL": "h200"}
 SITE |= {"KNATLAS_SLURM_ACCOUNT": "lab", "KNATLAS_MAX_MINUTES": "600"}
-WITHOUT_A_MODEL = {"train_model", "resolve_model", "aggregate_scores", "select_neurons"}
+WITHOUT_A_MODEL = {"train_model", "resolve_model"}
+WITHOUT_A_MODEL |= {"aggregate_scores", "select_neurons", "aggregate_control", "select_control"}
 
 
 def listed_jobs(workflow: Workflow, *arguments: str, **environment: str) -> list[tuple[str, str, dict[str, str]]]:

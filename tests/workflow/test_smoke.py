@@ -1,15 +1,18 @@
 """The smoke study through Snakemake for real, and what reruns when something changes."""
 
+import shutil
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from knatlas.provenance import file_digest
 from knatlas.storage import read_json, read_metadata, read_table, write_table
+from tests.browser import look, need_browser
 from tests.page_reader import Reader, broken_links
 
-from .conftest import refused
+from .conftest import Workflow, refused
 
 pytestmark = pytest.mark.workflow
 
@@ -56,6 +59,10 @@ DOWN_FROM_SELECTION = {
 
 # what hangs on the settings and functions of selections, whatever the study has measured
 PLANTED = Counter({"localise_planted": 1, "summarise_planted": 1, "plot_planted": 1})
+# what hangs on the scores of smoke-gpt2, the model whose neurons are ablated one at a time, and on no selection
+FIDELITY = Counter({"measure_fidelity": 1, "summarise_fidelity": 1, "plot_fidelity": 1})
+# what hangs on the settings and functions of selections under the negative controls, which are those of smoke-bert
+CONTROLS = Counter({"select_control": 3, "manipulate_control": 3, "summarise_controls": 1, "plot_controls": 1})
 
 
 def of_all_models(jobs: dict) -> Counter:
@@ -67,7 +74,7 @@ def of_all_models(jobs: dict) -> Counter:
 
 def test_every_artefact_is_there(computed):
     figures = ["amig_figure3", "amig_figure4", *(f"matrice_figure{i}" for i in range(4, 8)), "matrice_sweeps"]
-    figures += ["matrice_figure5_relations", "localization_perturbation"]
+    figures += ["matrice_figure5_relations", "localization_perturbation", "fidelity", "controls"]
     figures += [f"localization_figure{i}" for i in range(3, 8)]
     for figure in figures:
         for ending in ("pdf", "png", "csv"):
@@ -81,11 +88,12 @@ def test_every_artefact_is_there(computed):
         "layer_distribution",
         "selection",
         "headlines",
+        *("controls", "control_layers", "control_manipulation"),
         *("amig_table1", "amig_table2", "amig_table3", "amig_degenerate", "amig_degenerate_layers"),
         *(f"matrice_table{i}" for i in range(2, 6)),
         *("matrice_enhancement", "matrice_sweeps", "localization_table2", "localization_table3"),
         *(f"localization_{name}" for name in ("relations", "context_gain", "perturbation", "answer_case")),
-        *("localization_punctuation", "localization_tracing"),
+        *("localization_punctuation", "localization_tracing", "fidelity", "suppression_curves"),
     )
     for table in ("facts", "gates", *measured):
         frame = pd.read_csv(tables / f"{table}.csv")
@@ -104,8 +112,38 @@ def test_every_selection_has_one_file_format(computed):
         assert metadata["selection"] == path.stem and len(metadata["facts"]) == 6
 
 
+def test_controls_search_what_they_change_and_are_measured_on_the_real_prompts_of_the_same_facts(computed):
+    results, keys = computed.results, ["selection", "language", "fact", "probe", "query", "operation"]
+    real = read_table(results / "experiments" / "smoke-bert" / "manipulation.parquet").set_index(keys)["p_before"]
+    first = list(read_table(results / "localisation" / "smoke-bert.parquet")["fact"])[:3]
+    identities = []
+    for control in ("shuffled_objects", "nonsense_subjects", "untrained"):
+        folder = results / "controls" / control
+        sets = read_metadata(folder / "neurons" / "smoke-bert" / "matrice.parquet")
+        assert sorted(sets["facts"]) == sorted(first)
+        identities.append(sets["model"])
+        rows = read_table(folder / "experiments" / "smoke-bert" / "manipulation.parquet").set_index(keys)["p_before"]
+        own = rows[rows.index.get_level_values("probe") == "own"]
+        # the same queries of the same model, but for rounding in other batches; or of another one
+        share = np.isclose(own, real[~real.index.duplicated()].reindex(own.index), rtol=1e-3, atol=0).mean()
+        assert share < 0.1 if control == "untrained" else share == 1
+    assert identities[0] == identities[1] != identities[2] and identities[2]["untrained_seed"] == "0"
+    prompts = {name: read_table(path / "facts" / "prompts.parquet") for name, path in prompt_folders(results)}
+    for control, same in (("shuffled_objects", "before"), ("nonsense_subjects", "answer")):
+        both = prompts[control].merge(prompts["real"], on=["fact", "language", "kind", "template"])
+        other = {"before": "answer", "answer": "before"}[same]
+        assert (both[f"{same}_x"] == both[f"{same}_y"]).all() and (both[f"{other}_x"] != both[f"{other}_y"]).all()
+    table = pd.read_csv(results / "tables" / "controls.csv")
+    assert set(table["model"]) == {"smoke-bert"} and table["n"].max() == 3 and table["control"].nunique() == 3
+
+
+def prompt_folders(results):
+    yield "real", results
+    yield from ((name, results / "controls" / name) for name in ("shuffled_objects", "nonsense_subjects"))
+
+
 def test_every_kept_file_has_its_provenance(computed):
-    folders = ("facts", "known", "attribution", "scores", "neurons", "experiments", "tables", "figures")
+    folders = ("facts", "known", "attribution", "scores", "neurons", "experiments", "controls", "tables", "figures")
     kept = [
         p
         for f in folders
@@ -128,7 +166,8 @@ def test_a_lost_shard_is_computed_again_with_what_hangs_on_it_and_nothing_else(w
     lost = workflow.results / "attribution" / "smoke-gpt2" / "fr" / "1.safetensors"
     before = {path: (file_digest(path), path.stat().st_mtime_ns) for path in shards}
     lost.unlink()
-    expected = {"attribute_shard": 1, "aggregate_scores": 1, "summarise_exactness": 1, **DOWN_FROM_SELECTION}
+    expected = {"attribute_shard": 1, "aggregate_scores": 1, "summarise_exactness": 1}
+    expected |= {**FIDELITY, **DOWN_FROM_SELECTION}
     assert workflow.plan("all") == expected
     neurons = workflow.results / "neurons" / "smoke-gpt2" / "matrice.parquet"
     selected = file_digest(neurons)
@@ -143,7 +182,7 @@ def test_a_lost_shard_is_computed_again_with_what_hangs_on_it_and_nothing_else(w
 
 def test_another_tau_reruns_selection_onwards_and_no_attribution(workflow):
     other = workflow.configure("other.yaml", {"selection.matrice": {"tau": 0.5}})
-    assert workflow.plan("all", configfile=other) == of_all_models(DOWN_FROM_SELECTION) + PLANTED
+    assert workflow.plan("all", configfile=other) == of_all_models(DOWN_FROM_SELECTION) + PLANTED + CONTROLS
 
 
 def test_an_edited_function_of_selection_reruns_selection_onwards(workflow):
@@ -152,13 +191,19 @@ def test_an_edited_function_of_selection_reruns_selection_onwards(workflow):
     (workflow.folder / path).write_text(text + "\n\ndef another():\n    return 1\n")
     # these choose neurons by a threshold too, of queries that no selection knows
     others = {"attribute_punctuation": 3, "summarise_punctuation": 1, "edit_counterfact": 3, "summarise_counterfact": 1}
-    assert workflow.plan("all") == of_all_models(DOWN_FROM_SELECTION) + PLANTED + Counter(others)
+    # and the modules of scores know the thresholds
+    rerun = of_all_models(DOWN_FROM_SELECTION) + PLANTED + CONTROLS + FIDELITY
+    assert workflow.plan("all") == rerun + Counter(others)
 
 
 def test_edited_comments_and_what_changes_only_speed_rerun_nothing(workflow):
-    for name in ("README.md", "knatlas/selection/thresholds.py", "knatlas/attribution/engine.py"):
+    catalog = [f"catalog/{name}.yaml" for name in ("languages", "relations", "templates/en", "paper_results/amig")]
+    for name in ("README.md", "knatlas/selection/thresholds.py", "knatlas/attribution/engine.py", *catalog):
         with (workflow.folder / name).open("a") as file:
             file.write("\n# a comment\n")
+    # nor do languages that the study does not name
+    workflow.edit("catalog/languages.yaml", 'cue: "Vastaus:"', 'cue: "Siis:"')
+    workflow.edit("catalog/templates/fi.yaml", "P37:", "  - Pääkaupunki [X] on [Y]\nP37:")
     speed = {"compute.batch_rows": 16, "compute.batch_queries": 3, "compute.threads": 2}
     faster = workflow.configure("faster.yaml", speed)
     assert workflow.plan("all", configfile=faster) == Counter()
@@ -171,14 +216,33 @@ def test_a_stage_runs_by_its_name(workflow):
     assert workflow.plan("selection", "tables") == Counter()
 
 
-def test_the_report_and_the_landing_page_are_written_and_all_claims_are_judged(workflow):
-    assert workflow.run("report") == {"write_report": 1, "write_landing_page": 1}
-    text = (workflow.results / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def reported(computed, tmp_path_factory) -> Workflow:
+    """A copy of the computed study, with its report and its landing page."""
+    folder = tmp_path_factory.mktemp("reported") / "copy"
+    copied = Workflow(shutil.copytree(computed.folder, folder, copy_function=shutil.copy2))
+    assert copied.run("report") == {"write_report": 1, "write_landing_page": 1}
+    return copied
+
+
+def test_the_landing_page_is_shown_by_a_browser_and_its_tables_sort(reported, tmp_path):
+    need_browser()
+    page = reported.results / "index.html"
+    seen = look(page, tmp_path)
+    assert seen.said == seen.found["wrong"] == seen.found["hidden"] == seen.found["loaded"] == []
+    # tables of the page and of the evidence, whose figures stand in the page
+    assert seen.found["tables"] > 10 and seen.found["columns"] > 50 and seen.found["pictures"] > 10
+    assert broken_links(page, Reader(seen.elements)) == []
+    assert seen.share > 0.02 and seen.colours > 50
+
+
+def test_the_report_and_the_landing_page_are_written_and_all_claims_are_judged(reported):
+    text = (reported.results / "report.html").read_text(encoding="utf-8")
     assert "matrice_figure5" in text and "bootstrap interval" in text
-    page = workflow.results / "index.html"
+    page = reported.results / "index.html"
     read = Reader(page.read_text(encoding="utf-8"))
     assert read.wrong == [] and read.bare == [] and len(read.links) > 50 and broken_links(page, read) == []
-    claims = pd.read_csv(workflow.results / "tables" / "claims.csv")
+    claims = pd.read_csv(reported.results / "tables" / "claims.csv")
     assert len(claims) > 30 and "not studied" not in set(claims["verdict"])
 
 

@@ -13,9 +13,8 @@ import pandas as pd
 
 from knatlas.errors import AtlasError
 from knatlas.facts.punctuation_sentences import LANGUAGE, punctuation_sentences
-from knatlas.models.embedded.recipe import Recipe
+from knatlas.models.embedded.recipe import PIVOT, Recipe, missing_patterns
 
-PIVOT = "en"  # dictionary sentences translate from and into this language
 EXAMPLES = 4  # completed sentences in front of a fact's own
 CONTEXTS = 4  # contexts that are drawn for each query
 
@@ -129,9 +128,10 @@ def dictionary_sentences(facts: pd.DataFrame, languages: Sequence[str], recipe: 
     """Each name from the pivot language into each other language and back, with the target language's pattern."""
     if not recipe.dictionary or PIVOT not in languages or len(languages) < 2:
         return []
-    if missing := [language for language in languages if language not in recipe.dictionary]:
+    if missing := missing_patterns(recipe.dictionary, languages):
         raise AtlasError(
-            f"recipe.dictionary has no pattern for {' '.join(missing)}; add one per language of the study."
+            f"catalog/models.yaml: recipe.dictionary has no pattern for {' '.join(missing)}; add one per language of "
+            "the study."
         )
     sentences = []
     for names in concept_names(facts, languages).values():

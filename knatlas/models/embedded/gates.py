@@ -127,7 +127,7 @@ def require_gates(gates: pd.DataFrame, name: str = "the model") -> None:
         figures = "\n".join(f"  {row.gate}: {row.sentence}" for row in gates.itertuples())
         raise AtlasError(
             f"{name} misses {' and '.join(missed)}; all figures:\n{figures}\n"
-            "Train with another seed, or change the recipe or its thresholds in catalog/models.yaml."
+            "Train on more facts or with another seed, or change the recipe or its thresholds in catalog/models.yaml."
         )
 
 

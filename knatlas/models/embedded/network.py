@@ -82,7 +82,9 @@ def answer_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Logits (P, vocabulary) at the positions that a batch asks for; the head is evaluated nowhere else."""
     architecture = architecture_of(model.config.model_type)
     body = module_at(model, architecture.body)
-    states = body(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state  # (B, T, width)
+    no_cache = {"use_cache": False} if architecture.kind == "causal" else {}
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **no_cache}
+    states = body(**inputs).last_hidden_state  # (B, T, width)
     return head_of(model, architecture)(states[batch.rows, batch.positions])
 
 

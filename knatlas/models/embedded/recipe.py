@@ -1,11 +1,12 @@
 """The recipe of an embedded model: everything that decides its weights, but for the facts and the seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 
 from knatlas.errors import AtlasError, unknown
 
 FAMILIES = {"bert": "masked", "gpt2": "causal", "llama": "causal"}
+PIVOT = "en"  # dictionary sentences translate from and into this language
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,26 @@ def read_recipe(values: Mapping[str, object], where: str = "catalog/models.yaml:
     if mistakes := _value_mistakes(where, recipe):
         raise AtlasError("\n".join(mistakes))
     return recipe
+
+
+def recipe_in(values: Mapping[str, object], languages: Sequence[str]) -> dict[str, object]:
+    """The recipe's mapping without what it says of other languages, which changes no weight."""
+    recipe = dict(values)
+    for key in ("held_out", "dictionary"):
+        if key in recipe:
+            recipe[key] = {language: part for language, part in recipe[key].items() if language in languages}
+    if "doubled" in recipe:
+        recipe["doubled"] = [language for language in recipe["doubled"] if language in languages]
+    return recipe
+
+
+def missing_patterns(dictionary: Mapping[str, str], languages: Sequence[str]) -> list[str]:
+    """The languages that dictionary sentences are wanted in and that have no pattern; none without a dictionary.
+
+    Sentences translate from and into the pivot language, so there are none without it, or in it alone.
+    """
+    is_used = bool(dictionary) and PIVOT in languages and len(languages) > 1
+    return [language for language in languages if is_used and language not in dictionary]
 
 
 def _name_mistakes(where: str, values: Mapping[str, object], record: type) -> list[str]:

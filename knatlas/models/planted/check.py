@@ -119,5 +119,5 @@ def _queries_of(planted: PlantedModel, plant: Plant, queries: list[EncodedQuery]
     relation = {fact.fact: fact.relation for fact in planted.facts}
     for i, query in enumerate(queries):
         is_fact = plant.fact in (ALL, query.fact) and plant.relation in ("", relation[query.fact])
-        if is_fact and plant.language in (ALL, query.language):
+        if is_fact and plant.language in (ALL, query.language) and plant.is_for(query.query):
             yield i

@@ -1,7 +1,8 @@
 """What is written into a planted model: facts, the kinds of neurons that hold them, and how strong each shall be."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,18 @@ from knatlas.facts.table import PROMPT_COLUMNS, fact_id
 
 FAMILIES = {"bert": "masked", "gpt2": "causal", "llama": "causal"}
 ALL = "all"
-AGNOSTIC, SPECIFIC, ADDITIVE = "agnostic", "specific", "additive"
+AGNOSTIC, SPECIFIC, PARAPHRASE, ADDITIVE = "agnostic", "specific", "paraphrase", "additive"
 SAME_LAYER, ACROSS_LAYERS = "degenerate_same_layer", "degenerate_across_layers"
 DISTRACTOR, RELATION, LANGUAGE = "distractor", "relation", "language"
 PAIRS = (SAME_LAYER, ACROSS_LAYERS, ADDITIVE)
 DEGENERATE = (SAME_LAYER, ACROSS_LAYERS)
-# what a fact is stored in; `specific` facts have no neuron that serves all languages
-GROUPS = (AGNOSTIC, SPECIFIC, *PAIRS)
+# what a fact is stored in; `specific` facts have no neuron that serves all languages, `paraphrase` ones have, beside
+# neurons for each of their paraphrases
+GROUPS = (AGNOSTIC, SPECIFIC, PARAPHRASE, *PAIRS)
 KINDS = (*GROUPS, DISTRACTOR, RELATION, LANGUAGE)
 TUNED = GROUPS  # kinds whose effect is set for each neuron
 N_RELATIONS = 3
+NOISE = 0.25
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Strength:
 
     effect: share of P(answer) that is lost when one of the fact's neurons is zeroed (of a degenerate pair: when both
     are). n_neurons: agnostic neurons of an agnostic fact, or neurons of each language of a specific one: the weaker
-    they are, the more of them are needed for an answer.
+    they are, the more of them are needed for an answer. Facts with paraphrase-dependent neurons have one agnostic one.
     """
 
     effect: float
@@ -48,7 +51,8 @@ class Design:
     """Sizes of a planted model.
 
     facts: of each group and strength; languages, paraphrases (for planting), held_out (paraphrases that nothing is
-    fitted to): numbers; width: of the residual stream; neurons: of each layer, the planted among them.
+    fitted to): numbers; width: of the residual stream; neurons: of each layer, the planted among them; noise: what the
+    random neurons, and the random attention, of a layer add to the residual stream, as a share of an embedding.
     Raises: AtlasError for numbers that leave no room for the plants.
     """
 
@@ -61,6 +65,7 @@ class Design:
     layers: int = 4
     neurons: int = 256
     strengths: tuple[str, ...] = tuple(STRENGTHS)
+    noise: float = NOISE
 
     def __post_init__(self) -> None:
         for name in self.strengths:
@@ -70,6 +75,8 @@ class Design:
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise AtlasError(f"planted.{name} is {getattr(self, name)}; expected a number from {smallest} on")
+        if not self.noise > 0:
+            raise AtlasError(f"planted.noise is {self.noise}; expected a number above 0")
 
     @property
     def language_names(self) -> list[str]:
@@ -97,7 +104,8 @@ class PlantedFact:
 class Plant:
     """One planted neuron.
 
-    fact and language: those it is active for, or "all"; relation: that of a relation neuron, else "".
+    fact and language: those it is active for, or "all"; relation: that of a relation neuron, else ""; query: number
+    of the one paraphrase that it is active for, None for all.
     """
 
     kind: str
@@ -106,6 +114,11 @@ class Plant:
     layer: int
     index: int
     relation: str = ""
+    query: int | None = None
+
+    def is_for(self, query: int) -> bool:
+        """Whether it is meant to be active for a paraphrase, by its number."""
+        return self.query in (None, query)
 
 
 def planted_facts(design: Design) -> list[PlantedFact]:
@@ -121,51 +134,65 @@ def place_plants(design: Design, facts: list[PlantedFact]) -> list[Plant]:
     """Every planted neuron with its place, drawn by the seed.
 
     Layer 0 and the last hold no fact: below the first nothing has reached the read position, and the last one decodes
-    the language. Pairs across layers take the two lowest of the others. Raises: AtlasError when a layer is too small.
+    the language. Pairs across layers take the two lowest of the others, neurons of one paraphrase the lowest: what the
+    others write there would hide a paraphrase's word from their detectors. Raises: AtlasError when a layer is too
+    small.
     """
     random = np.random.default_rng([design.seed, 1])
     inner = range(1, design.layers - 1)
     free = {layer: list(random.permutation(design.neurons)) for layer in range(design.layers)}
     plants = []
-    for kind, fact, language, relation, layer in _wanted(design, facts, random, inner):
-        if len(free[layer]) <= design.neurons // 4:
+    for wanted, relation, fact in _wanted(design, facts, random, inner):
+        if len(free[wanted.layer]) <= design.neurons // 4:
             raise AtlasError(
                 f"planted.neurons is {design.neurons}, too few for {len(facts)} facts; take more, or fewer facts"
             )
-        plants.append(Plant(kind, fact, language, layer, int(free[layer].pop()), relation))
+        index = int(free[wanted.layer].pop())
+        plants.append(Plant(wanted.kind, fact, wanted.language, wanted.layer, index, relation, wanted.query))
     return plants
+
+
+class _Wanted(NamedTuple):
+    """A neuron without a place in its layer."""
+
+    kind: str
+    language: str
+    layer: int
+    query: int | None = None
 
 
 def _wanted(
     design: Design, facts: list[PlantedFact], random: np.random.Generator, inner: range
-) -> Iterator[tuple[str, str, str, str, int]]:
-    """Kind, fact, language, relation and layer of every neuron."""
+) -> Iterator[tuple[_Wanted, str, str]]:
+    """Every neuron with its relation and fact."""
 
     def drawn() -> int:
         return int(random.choice(inner))
 
     for fact in facts:
-        for kind, language, layer in _of_fact(design, fact, drawn, inner):
-            yield kind, fact.fact, language, "", layer
+        for wanted in _of_fact(design, fact, drawn, inner):
+            yield wanted, "", fact.fact
     for relation in sorted({fact.relation for fact in facts}):
-        yield RELATION, ALL, ALL, relation, drawn()
+        yield _Wanted(RELATION, ALL, drawn()), relation, ALL
     for language in design.language_names:
-        yield LANGUAGE, ALL, language, "", design.layers - 1
+        yield _Wanted(LANGUAGE, language, design.layers - 1), "", ALL
 
 
-def _of_fact(design: Design, fact: PlantedFact, drawn: object, inner: range) -> Iterator[tuple[str, str, int]]:
-    """Kind, language and layer of the neurons of one fact."""
+def _of_fact(design: Design, fact: PlantedFact, drawn: Callable[[], int], inner: range) -> Iterator[_Wanted]:
+    """The neurons of one fact."""
     n_neurons = STRENGTHS[fact.strength].n_neurons
+    n_agnostic = {AGNOSTIC: n_neurons, PARAPHRASE: 1}.get(fact.group, 0)
     n_specific = {AGNOSTIC: 1, SPECIFIC: n_neurons}.get(fact.group, 0)
-    if fact.group == AGNOSTIC:
-        yield from ((AGNOSTIC, ALL, drawn()) for _ in range(n_neurons))
+    yield from (_Wanted(AGNOSTIC, ALL, drawn()) for _ in range(n_agnostic))
     if fact.group in PAIRS:
         first = drawn()
         layers = (inner[0], inner[1]) if fact.group == ACROSS_LAYERS else (first, first)
-        yield from ((fact.group, ALL, layer) for layer in layers)
+        yield from (_Wanted(fact.group, ALL, layer) for layer in layers)
     for language in design.language_names:
-        yield from ((SPECIFIC, language, drawn()) for _ in range(n_specific))
-    yield DISTRACTOR, ALL, drawn()
+        yield from (_Wanted(SPECIFIC, language, drawn()) for _ in range(n_specific))
+    if fact.group == PARAPHRASE:
+        yield from (_Wanted(PARAPHRASE, ALL, inner[0], query) for query in range(design.paraphrases))
+    yield _Wanted(DISTRACTOR, ALL, drawn())
 
 
 def words_of(fact: PlantedFact, language: str, query: int) -> tuple[list[str], str]:

@@ -1,7 +1,8 @@
-"""Empty transformers of three families: random weights, one head that brings the subject to the position that is read.
+"""Empty transformers of three families: random weights, and two heads that bring to the read position what is asked.
 
 With random weights alone the subject does not reach the read position, and no linear detector can tell the facts apart.
-In layer 0, head 0 therefore attends from every token but a subject's to the subject, and copies it. Embeddings are
+In layer 0, head 0 therefore attends from every token but a subject's to the subject, and copies it; head 1 does so with
+the word that tells one paraphrase from another. Embeddings are
 aligned over languages: a token is its concept + 0.4 its language + 0.5 noise. Everything else is random.
 """
 
@@ -34,13 +35,14 @@ SPECIAL = {
 UNKNOWN, STOP = "[UNK]", "."
 HEADS = 2
 LANGUAGE_WEIGHT, NOISE_WEIGHT = 0.7, 0.4  # beside a concept of length 1
-MARK_WEIGHT, COMMON_WEIGHT = 0.7, 0.5  # what tells subjects from others; what all tokens share (a bias, where none is)
+# what tells subjects, paraphrases' words and others apart; what all tokens share (a bias, where none is)
+MARK_WEIGHT, COMMON_WEIGHT = 0.7, 0.5
 FUNCTION_SCALE = 0.3  # length of tokens that are no names, in names: a tied head answers with the token that it reads
 ROW_SCALE = 0.25  # of one coordinate of an embedding; smaller ones keep P small, since the last norm caps the logits
-NOISE = 0.25  # what random attention and random neurons write, as a share of an embedding
-# length of what the fetching head writes, in lengths of the residual stream; a mask's own state is as long as a name's
+# length of what the subject's head writes, in lengths of the residual stream; a mask's own state is as long as a name's
 FETCHED = {"bert": 2.0, "gpt2": 1.0, "llama": 1.0}
-FETCH_SCORE = 12.0  # of the subject in that head's softmax
+PARAPHRASE_SHARE = 0.5  # of that length, written by the paraphrase's head
+FETCH_SCORE = 12.0  # of what is fetched in a head's softmax
 LINEAR_BIAS = 4.0  # moves states to where GELU is the identity, in BERT's head; its norm takes it away again
 
 
@@ -84,7 +86,7 @@ def empty_network(design: Design, family: str, tokenizer: PreTrainedTokenizerFas
             _draw(name, parameter, design, stream_scale(family) * ROW_SCALE, generator)
         model.get_input_embeddings().weight.copy_(embeddings)
         model.tie_weights()
-        _write_fetching_head(model, family, marks, generator)
+        _write_fetching_heads(model, family, marks, generator)
         if family == "bert":
             transform = model.cls.predictions.transform.dense
             nn.init.eye_(transform.weight)
@@ -120,10 +122,10 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def _embeddings(design: Design, tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Token rows (words, width), and the directions (width,) that mark other tokens and subjects."""
+def _embeddings(design: Design, tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Token rows (words, width), and the directions (width,) that mark others than subjects, subjects, paraphrases."""
     random = np.random.default_rng([design.seed, 2])
-    common, other, subject = np.linalg.qr(random.standard_normal((design.width, 3)))[0].T
+    common, other, subject, paraphrase = np.linalg.qr(random.standard_normal((design.width, 4)))[0].T
     concepts: dict[str, np.ndarray] = {}
     rows, lengths = np.zeros((len(tokenizer), design.width)), np.ones(len(tokenizer))
     for word, i in sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
@@ -131,16 +133,18 @@ def _embeddings(design: Design, tokenizer: PreTrainedTokenizerFast) -> tuple[Ten
         for name in (concept or word, f"language {language}"):
             concepts.setdefault(name, _unit(random.standard_normal(design.width)))
         parts = concepts[concept or word] + LANGUAGE_WEIGHT * concepts[f"language {language}"] * bool(concept)
-        mark = subject if concept.startswith("s") else other
+        mark = subject if concept.startswith("s") else other + paraphrase * (".q" in concept)
         noise = NOISE_WEIGHT * _unit(random.standard_normal(design.width))
         rows[i] = parts + noise + MARK_WEIGHT * mark + COMMON_WEIGHT * common
         lengths[i] = 1.0 if concept[:1] in ("s", "o") else FUNCTION_SCALE
     rows = _unit(rows) * lengths[:, None] * ROW_SCALE * math.sqrt(design.width)
-    return torch.from_numpy(rows).float(), tuple(torch.from_numpy(mark).float() for mark in (other, subject))
+    return torch.from_numpy(rows).float(), tuple(
+        torch.from_numpy(mark).float() for mark in (other, subject, paraphrase)
+    )
 
 
 def _draw(name: str, parameter: Tensor, design: Design, length: float, generator: torch.Generator) -> None:
-    """Norms as they are, biases zero, positions small; a layer adds `NOISE` of the stream, of coordinates `length`."""
+    """Norms as they are, biases zero, positions small; a layer adds `noise` of the stream, of coordinates `length`."""
     is_norm = "norm" in name.lower() or "ln_" in name
     if is_norm:
         return
@@ -149,19 +153,32 @@ def _draw(name: str, parameter: Tensor, design: Design, length: float, generator
         return
     scale = 1 / math.sqrt(design.width)
     if any(part in name for part in ("mlp.c_proj", "down_proj", "output.dense")) and "attention" not in name:
-        scale = NOISE * length * math.sqrt(2 / design.neurons)
+        scale = design.noise * length * math.sqrt(2 / design.neurons)
     elif any(part in name for part in ("c_proj", "o_proj", "attention.output.dense")):
-        scale = NOISE * length / math.sqrt(design.width)
+        scale = design.noise * length / math.sqrt(design.width)
     elif any(part in name for part in ("wpe", "position_embeddings", "token_type")):
         scale = 0.05 * ROW_SCALE
     parameter.normal_(0.0, scale, generator=generator)
 
 
-def _write_fetching_head(
-    model: PreTrainedModel, family: str, marks: tuple[Tensor, Tensor], generator: torch.Generator
+def _write_fetching_heads(
+    model: PreTrainedModel, family: str, marks: tuple[Tensor, ...], generator: torch.Generator
 ) -> None:
-    """Head 0 of layer 0: queries of other tokens meet keys of subjects; values are copied through orthonormal pairs."""
-    width = model.config.hidden_size
+    """Heads 0 and 1 of layer 0: for the subject, and for the word of the paraphrase."""
+    architecture = architecture_of(model.config.model_type)
+    module_at(module_at(model, architecture.layers)[0], architecture.attention_output).weight.zero_()
+    for number, (mark, share) in enumerate(zip(marks[1:], (1.0, PARAPHRASE_SHARE), strict=True)):
+        length = share * FETCHED[family] * stream_scale(family)
+        _put_head(model, family, number, _fetching_head(model.config.hidden_size, (marks[0], mark), length, generator))
+
+
+def _fetching_head(
+    width: int, marks: tuple[Tensor, Tensor], length: float, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Queries of tokens with one mark meet keys of those with the other; values are copied through orthonormal pairs.
+
+    length: of what it writes, in embeddings. Returns: query, key, value, output, each (width, size of a head).
+    """
     size = width // HEADS
     query, key, value, output = (torch.zeros(width, size) for _ in range(4))
     # the slowest pair of a rotary embedding hardly turns with the position
@@ -171,24 +188,24 @@ def _write_fetching_head(
     query[:, place], key[:, place] = gain * marks[0], gain * marks[1]
     value.copy_(torch.linalg.qr(torch.randn(width, size, generator=generator))[0])
     # a normed state has length sqrt(width), of which the head sees the share size / width
-    scale = FETCHED[family] * stream_scale(family) * ROW_SCALE * math.sqrt(width) / math.sqrt(size)
+    scale = length * ROW_SCALE * math.sqrt(width) / math.sqrt(size)
     output.copy_(torch.linalg.qr(torch.randn(width, size, generator=generator))[0] * scale)
-    _put_head(model, family, (query, key, value, output))
+    return query, key, value, output
 
 
-def _put_head(model: PreTrainedModel, family: str, head: tuple[Tensor, ...]) -> None:
-    """Write query, key, value (width, size) and output (width, size) of head 0 of layer 0."""
+def _put_head(model: PreTrainedModel, family: str, number: int, head: tuple[Tensor, ...]) -> None:
+    """Write query, key, value (width, size) and output (width, size) of a head of layer 0."""
     architecture = architecture_of(model.config.model_type)
     layer, size, width = module_at(model, architecture.layers)[0], head[0].shape[1], head[0].shape[0]
-    module_at(layer, architecture.attention_output).weight.zero_()
+    own = slice(number * size, (number + 1) * size)
     query, key, value, output = head
     if family == "gpt2":
         for part, weight in enumerate((query, key, value)):
-            layer.attn.c_attn.weight[:, part * width : part * width + size] = weight
-        layer.attn.c_proj.weight[:size] = output.T
+            layer.attn.c_attn.weight[:, part * width : (part + 1) * width][:, own] = weight
+        layer.attn.c_proj.weight[own] = output.T
         return
     attention = layer.attention.self if family == "bert" else layer.self_attn
     names = ("query", "key", "value") if family == "bert" else ("q_proj", "k_proj", "v_proj")
     for name, weight in zip(names, (query, key, value), strict=True):
-        getattr(attention, name).weight[:size] = weight.T
-    module_at(layer, architecture.attention_output).weight[:, :size] = output
+        getattr(attention, name).weight[own] = weight.T
+    module_at(layer, architecture.attention_output).weight[:, own] = output

@@ -32,6 +32,7 @@ from knatlas.models.planted.writing import Directions, fires_for, write_detector
 # what a neuron writes per unit of its activation; those of a fact are tuned from here
 STARTS = {LANGUAGE: 0.8, RELATION: 0.3, DISTRACTOR: 0.15}
 START = 0.1
+STRONGER = 3.0  # times this, detectors still do what they shall
 
 
 @dataclass
@@ -104,20 +105,25 @@ def _plant(
 ) -> Store:
     """Write detectors and values from the lowest layer up, and then the store.
 
-    A detector is fitted to the states of the model with the plants below it and to those of the model without them:
-    else it would read what a lower neuron writes, and fall silent with it.
+    A detector is fitted to the states of the model with the plants below it, as strong as tuning starts and as it may
+    make them, and to those of the model without them: else it would read what a lower neuron writes, and fall silent
+    with it.
     """
     for plant in plants:
         write_value(lm, plant, directions.of(plant), 0.0)
     empty = read_states(lm, queries)
     fires = _firing(facts, queries)
     for layer in range(design.layers):
-        here = [number for number, plant in enumerate(plants) if plant.layer == layer]
-        states = np.vstack([empty[0][layer], read_states(lm, queries)[0][layer]])
-        for number in here:
-            write_detector(lm, plants[number], states, np.tile(fires(plants[number]), 2))
-        for number in here:
-            write_value(lm, plants[number], directions.of(plants[number]), strengths[number])
+        here = [plant for plant in plants if plant.layer == layer]
+        states = [empty[0][layer]]
+        for factor in (STRONGER, 1.0):
+            for number, plant in enumerate(plants):
+                write_value(lm, plant, directions.of(plant), factor * strengths[number] * (plant.layer < layer))
+            states.append(read_states(lm, queries)[0][layer])
+        for plant in here:
+            write_detector(lm, plant, np.vstack(states), np.tile(fires(plant), len(states)))
+    for plant, strength in zip(plants, strengths, strict=True):
+        write_value(lm, plant, directions.of(plant), strength)
     return _fill_store(lm, facts, design, plants, queries, directions, empty[1][-1])
 
 
@@ -128,6 +134,7 @@ def _firing(facts: list[PlantedFact], queries: list[EncodedQuery]) -> Callable[[
         np.array([query.fact for query in queries]),
         np.array([query.language for query in queries]),
         np.array([relation[query.fact] for query in queries]),
+        np.array([query.query for query in queries]),
     )
     return lambda plant: fires_for(plant, *columns)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from knatlas.models.answers import answer_probabilities, token_log_probabilities
-from knatlas.models.planted.design import DEGENERATE, LANGUAGE, STRENGTHS, TUNED, Design
+from knatlas.models.planted.design import DEGENERATE, LANGUAGE, STRENGTHS, TUNED, Design, Plant
 from knatlas.models.planted.planting import PlantedModel, build_planted
 from knatlas.models.scaling import NeuronScaling
 
@@ -30,10 +30,12 @@ SMALLEST = 1e-9
 class Measured:
     """Log-odds of the answer, by cell (fact and language): as it is, without each plant, without a whole pair.
 
-    NaN where a plant is not active or a fact has no degenerate pair.
+    with_all: as it is, in the paraphrases that each plant is active for. NaN where a plant is not active or a fact has
+    no degenerate pair.
     """
 
     whole: Float[ndarray, " cell"]
+    with_all: Float[ndarray, "plant cell"]
     without: Float[ndarray, "plant cell"]
     without_pair: Float[ndarray, " cell"]
 
@@ -59,6 +61,8 @@ class Tuner:
         self.effect = np.array(strength)
         self.is_pair = np.isin(self.group, DEGENERATE)
         self.tuned = [number for number, plant in enumerate(planted.plants) if plant.kind in TUNED]
+        of_one = [planted.plants[number].query is not None for number in self.tuned]
+        self.share = np.where(of_one, 1 / planted.design.paraphrases, 1.0)  # of the paraphrases it is active for
 
     def tune(self, steps: int) -> None:
         """Set the language neurons, then take so many steps."""
@@ -116,12 +120,17 @@ class Tuner:
         """Log-odds of mean P over the paraphrases of every cell, in every condition."""
         queries, scalings, places = self._conditions
         p = answer_probabilities(self.planted.lm, queries, BATCH_ROWS, scalings)["p"].to_numpy()
+        whole = {query: value for query, value, row in zip(map(id, queries), p, places[0], strict=True) if row == 0}
+        odds, before = self._means(p, places), self._means(np.array([whole[id(query)] for query in queries]), places)
+        return Measured(odds[0], before[2:], odds[2:], odds[1])
+
+    def _means(self, p: ndarray, places: tuple[ndarray, ndarray]) -> Float[ndarray, "condition cell"]:
+        """Log-odds of the mean P over the queries of each place."""
         shape = (len(self.tuned) + 2, len(self.cells))
         total, count = np.zeros(shape), np.zeros(shape)
         np.add.at(total, places, p)
         np.add.at(count, places, 1)
-        odds = log_odds(np.divide(total, count, out=np.full(shape, np.nan), where=count > 0))
-        return Measured(odds[0], odds[2:], odds[1])
+        return log_odds(np.divide(total, count, out=np.full(shape, np.nan), where=count > 0))
 
     @cached_property
     def _conditions(self) -> tuple[list, list, tuple[ndarray, ndarray]]:
@@ -131,12 +140,13 @@ class Tuner:
             members[query.fact, query.language].append(query)
         queries, scalings, rows, columns = [], [], [], []
 
-        def ask(row: int, cell: tuple[str, str], scaling: NeuronScaling | None) -> None:
+        def ask(row: int, cell: tuple[str, str], scaling: NeuronScaling | None, plant: Plant | None = None) -> None:
             for query in members[cell]:
-                queries.append(query)
-                scalings.append(scaling)
-                rows.append(row)
-                columns.append(self.cells[cell])
+                if plant is None or plant.is_for(query.query):
+                    queries.append(query)
+                    scalings.append(scaling)
+                    rows.append(row)
+                    columns.append(self.cells[cell])
 
         for cell in self.cells:
             ask(0, cell, None)
@@ -146,7 +156,7 @@ class Tuner:
             if plant.kind in DEGENERATE:
                 pairs.setdefault(plant.fact, []).append(plant)
             for cell in self._cells_of(plant):
-                ask(row + 2, cell, zeroed([plant]))
+                ask(row + 2, cell, zeroed([plant]), plant)
         for plants in pairs.values():
             for cell in self._cells_of(plants[0]):
                 ask(1, cell, zeroed(plants))
@@ -170,14 +180,14 @@ class Tuner:
         p = 1 / (1 + np.exp(-np.where(self.is_pair, measured.whole, log_odds(P_ANSWER))))
         drop = log_odds(p) - log_odds(p * (1 - self.effect))
         found = np.where(
-            self.is_pair, measured.whole - measured.without_pair, measured.whole - measured.without
+            self.is_pair, measured.whole - measured.without_pair, measured.with_all - measured.without
         )  # (plant, cell)
         found[np.isnan(measured.without)] = np.nan
         ratios = np.clip(np.nanmean(drop / np.maximum(found, 0.05), axis=1), 1 / STEP, STEP)
         alone = np.where(
-            self.is_pair, (measured.without - measured.without_pair) / 2, measured.whole - measured.without
+            self.is_pair, (measured.without - measured.without_pair) / 2, measured.with_all - measured.without
         )
-        expected = np.nansum((ratios - 1)[:, None] * alone, axis=0)
+        expected = np.nansum(((ratios - 1) * self.share)[:, None] * alone, axis=0)
         return ratios, expected
 
     def _slope(self) -> ndarray:

@@ -1,5 +1,7 @@
 """One neuron at a time: what it reads, and what it writes."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -77,6 +79,11 @@ class Directions:
             return self._without(np.stack([self.rows[plant.fact, language] for language in self.languages]))
         return self._with_noise(self._mean_of(lambda fact, _: fact.fact == plant.fact))
 
+    @cached_property
+    def _main(self) -> Float[ndarray, "direction width"]:
+        """The space where most of all answers' rows lie: half of the width."""
+        return np.linalg.svd(np.stack(list(self.rows.values())), full_matrices=False)[2][: len(self.mean) // 2]
+
     def _with_noise(self, direction: Float[ndarray, " width"]) -> ndarray:
         """Neurons of one fact would else be copies of each other, and aligned with the vocabulary as none is."""
         return _unit(direction + VALUE_NOISE * _unit(self.random.standard_normal(len(direction))))
@@ -87,19 +94,20 @@ class Directions:
 
     def _without(self, rows: Float[ndarray, "language width"]) -> ndarray:
         """A random direction without any part in some rows, nor in the space where most of all answers' rows lie."""
-        all_rows = np.stack(list(self.rows.values()))
-        main = np.linalg.svd(all_rows, full_matrices=False)[2][: len(self.mean) // 2]
-        basis = np.linalg.qr(np.vstack([rows, self.mean, main]).T)[0]
+        basis = np.linalg.qr(np.vstack([rows, self.mean, self._main]).T)[0]
         drawn = self.random.standard_normal(len(self.mean))
         return _unit(drawn - basis @ (basis.T @ drawn))
 
 
-def fires_for(plant: Plant, facts: ndarray, languages: ndarray, relations: ndarray) -> Bool[ndarray, " query"]:
-    """For which queries a neuron shall fire, from the fact, language and relation of each."""
+def fires_for(
+    plant: Plant, facts: ndarray, languages: ndarray, relations: ndarray, queries: ndarray
+) -> Bool[ndarray, " query"]:
+    """For which queries a neuron shall fire, from the fact, language, relation and number of each."""
     own_fact = (facts == plant.fact) if plant.kind not in (RELATION, LANGUAGE) else np.ones(len(facts), bool)
     own_language = (languages == plant.language) if plant.kind in (SPECIFIC, LANGUAGE) else np.ones(len(facts), bool)
     own_relation = (relations == plant.relation) if plant.kind == RELATION else np.ones(len(facts), bool)
-    return own_fact & own_language & own_relation
+    own_query = np.array([plant.is_for(query) for query in queries])
+    return own_fact & own_language & own_relation & own_query
 
 
 def _unit(row: ndarray) -> ndarray:
