@@ -7,24 +7,8 @@ import pytest
 
 from knatlas.catalog import read_catalog
 from knatlas.facts.download import digest, download_dataset
-from tests.download_server import COMMIT, FILE, FILES, ROW, packed, refused, row_of_file, serving
 
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "data" / "facts"
-
-
-@pytest.fixture
-def one(server):
-    return row_of_file(server)
+from .server import COMMIT, FILE, FILES, ROW, packed, refused
 
 
 def test_only_the_paths_of_the_row_are_kept(server, folder):

@@ -9,24 +9,8 @@ import pytest
 from knatlas.errors import AtlasError
 from knatlas.facts.download import download_dataset, place_of
 from knatlas.facts.fetching import WebRedirects, check_address
-from tests.download_server import COMMIT, FILE, FILES, ROW, packed, refused, row_of_file, serving
 
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "data" / "facts"
-
-
-@pytest.fixture
-def one(server):
-    return row_of_file(server)
+from .server import COMMIT, FILE, FILES, ROW, packed, refused
 
 
 def test_a_member_that_climbs_out_of_the_archive_is_not_unpacked(server, folder):

@@ -1,0 +1,1 @@
+"""Downloads of data sets, from a server on this machine."""
