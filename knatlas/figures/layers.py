@@ -83,7 +83,8 @@ def _draw_nulls(axes: Axes, group: pd.DataFrame, selections: Sequence[str]) -> N
     for (control, selection), rows in group.groupby(["control", "selection"], sort=False):
         look = NULL_LOOKS[control]
         colour = GREYS[min(list(selections).index(selection), 1)]
-        label = f"{_label(selection, 'all')}, null: {look.words} (n = {rows['n'].max()})"
+        empty = f", {rows['n_empty'].max()} empty" if rows["n_empty"].any() else ""
+        label = f"{_label(selection, 'all')}, null: {look.words} (n = {rows['n'].max()}{empty})"
         line = {"color": colour, "linestyle": look.dash, "linewidth": 1.1, "path_effects": [HALO]}
         axes.plot(rows["layer"], rows["value"], label=label, **line)
 

@@ -176,7 +176,7 @@ def test_layers_of_a_control_are_pooled_over_languages():
 
 def null_layers():
     table = layer_table(["gpt2"], series=(("amig", "all"), ("likn", "all"), ("bkn", "all")))
-    return pd.concat([table.assign(control=name) for name in NULL_LOOKS], ignore_index=True)
+    return pd.concat([table.assign(control=name, n_empty=0) for name in NULL_LOOKS], ignore_index=True)
 
 
 def null_changes():
@@ -226,6 +226,15 @@ def test_layer_figures_draw_a_dashed_grey_line_per_control_over_the_bars_of_its_
     expected = null[(null["selection"] == "amig") & (null["control"] == "untrained")]["value"].tolist()
     (line,) = [line for line in lines if line.get_label() == "amig, null: untrained model (n = 24)"]
     assert line.get_ydata().tolist() == expected
+
+
+def test_a_null_that_stands_on_few_facts_says_how_many_found_nothing(monkeypatch, tmp_path):
+    null = null_layers()
+    null.loc[null["selection"] == "likn", "n_empty"] = 22
+    figure = caught(monkeypatch, layers, lambda path: plot_layers(layer_table(), path, ["amig", "likn"], null))
+    labels = {line.get_label() for axes in figure.axes for line in axes.get_lines()}
+    assert {f"likn, null: {look.words} (n = 24, 22 empty)" for look in NULL_LOOKS.values()} <= labels
+    assert {f"amig, null: {look.words} (n = 24)" for look in NULL_LOOKS.values()} <= labels
 
 
 def _hashable(line):
