@@ -57,7 +57,9 @@ def plot_layers(
             _draw_panel(part, data[data["model"] == model], series)
             if nulls is not None:
                 _draw_nulls(part, nulls[nulls["model"] == model], selections)
-        write_legend(figure, axes, min(len(series), 8 if figure.get_figwidth() == MAX_WIDTH else 3))
+        # the names of nulls are long
+        most = 3 if figure.get_figwidth() < MAX_WIDTH else 8 if nulls is None else 5
+        write_legend(figure, axes, min(len(series), most))
         return save(figure, path, beside(data, nulls))
 
 
