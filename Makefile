@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 CORES  ?= 2
+# jobs of a run on this machine start as forks, without importing PyTorch each; `snakemake` computes the same
+SNAKEMAKE := $(BIN)/python -m local --cores $(CORES) --rerun-incomplete
 RESULTS := results/embedded
 STUDY  ?= studies/papers.yaml
 
@@ -43,7 +45,7 @@ $(VENV)/.installed: requirements.txt
 	touch $@
 
 demo: env
-	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete report
+	$(SNAKEMAKE) report
 	@$(BIN)/python -m knatlas.summary $(RESULTS)
 
 plan plan-error: env
@@ -59,7 +61,7 @@ torture: env
 	$(BIN)/python -m tests.torture
 
 figures: env
-	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete tables figures
+	$(SNAKEMAKE) tables figures
 
 lint: env
 	$(BIN)/ruff check .

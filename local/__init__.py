@@ -1,0 +1,1 @@
+"""Snakemake on one machine."""
