@@ -103,6 +103,9 @@ TESTED = {
     },
 }
 TESTED = {name: shown for name, shown in TESTED.items() if shown["models"] and shown["selections"]}
+# tables whose rows are tested against each other, with the experiment of each
+TESTED_TABLES = {"matrice_table5": "injection", "amig_table2": "crosslingual", "localization_table3": "counterfact"}
+TESTED_TABLES = {name: experiment for name, experiment in TESTED_TABLES.items() if name in TABLES}
 
 # planted knowledge: its tables and its figure, where the study plants any
 PLANTED = expand("<results>/figures/planted.{ext}", ext=["pdf", "png", "csv"])

@@ -1,6 +1,6 @@
 # The negative controls of this study: which, in which models, on which facts, and what they give.
 
-from knatlas.study.controls import control_shards, controlled_models
+from knatlas.study.controls import control_shards, control_tracing, controlled_models
 
 KINDS_OF_CONTROL, CONTROLLED = config["controls"]["kinds"], controlled_models(config)
 # those that change prompts; the third one changes the model
@@ -9,7 +9,11 @@ CHANGED_PROMPTS = [name for name in KINDS_OF_CONTROL if name != "untrained"]
 FOUND = [name for name in SCORED if not name.startswith("random")]
 HAS_CONTROLS = bool(CONTROLLED and FOUND)
 
+# those of the localization paper's models
+LOCALIZED_CONTROLS = [name for name in CONTROLLED if HAS_LOCALIZATION and name in LOCALIZED]
+
 CONTROL_TABLES = ["controls", "control_layers", "control_manipulation"] if HAS_CONTROLS else []
+CONTROL_TABLES += ["control_relations", "control_tracing"] if LOCALIZED_CONTROLS else []
 TABLES += CONTROL_TABLES
 CONTROL_FIGURES = expand("<results>/figures/controls.{ext}", ext=["pdf", "png", "csv"]) if HAS_CONTROLS else []
 
@@ -27,6 +31,16 @@ def control_prompts(wildcards):
         if is_changed
         else "<results>/facts/prompts.parquet"
     )
+
+
+def control_facts(wildcards):
+    """The table of facts that names the subjects of a control's prompts."""
+    return control_prompts(wildcards).replace("prompts.parquet", "facts.parquet")
+
+
+def control_tracing_settings():
+    """How hidden states are traced under a control."""
+    return {name: value for name, value in control_tracing(config).items() if name != "source"}
 
 
 def control_model_files(wildcards):
@@ -61,12 +75,29 @@ def control_results(*paths):
     }
 
 
-def null_tables(name):
-    """The table of the controls that a figure draws beside its own; none where the study has no control for its models."""
+def localized_control_results(experiment):
+    """What an experiment measured in the localization paper's models, by the control."""
+    path = f"experiments/{{model}}/{experiment}.parquet"
+    return {
+        control: expand(f"<results>/controls/{control}/{path}", model=LOCALIZED_CONTROLS)
+        for control in KINDS_OF_CONTROL
+    }
+
+
+def null_tables(name, figure=None):
+    """The table of the controls that a figure draws beside its own; none where the study has no control for its models.
+
+    figure: of a rule that draws that one alone.
+    """
 
     def tables(wildcards):
-        models, selections = FIGURES.get(wildcards.get("figure", "matrice_figure5"), ([], []))
+        models, selections = FIGURES.get(figure or wildcards.figure, ([], []))
         is_controlled = HAS_CONTROLS and set(models) & set(CONTROLLED) and set(selections) & set(FOUND)
         return [f"<results>/tables/{name}.csv"] if is_controlled else []
 
     return tables
+
+
+def null_relations(wildcards):
+    """The table of relations under the controls that a figure draws; MATRICE's figure by relation has none."""
+    return [] if wildcards.figure.startswith("matrice") else null_tables("control_relations")(wildcards)

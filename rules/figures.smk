@@ -46,7 +46,7 @@ rule plot_layers:
 rule plot_manipulation:
     input:
         table="<results>/tables/manipulation.csv",
-        controls=null_tables("control_manipulation"),
+        controls=null_tables("control_manipulation", "matrice_figure5"),
     output:
         pdf="<results>/figures/matrice_figure5.pdf",
         png=report(

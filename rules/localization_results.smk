@@ -39,6 +39,7 @@ rule summarise_relations:
 rule plot_relations:
     input:
         table=relation_table,
+        controls=null_relations,
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -268,6 +269,7 @@ rule summarise_tracing:
 rule plot_tracing:
     input:
         table="<results>/tables/localization_tracing.csv",
+        controls=null_tables("control_tracing", "localization_figure6"),
     output:
         pdf="<results>/figures/localization_figure6.pdf",
         png=report(

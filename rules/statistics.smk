@@ -12,6 +12,18 @@ rule compare_contrasts:
             "<results>/experiments/{model}/weight_edits.parquet",
             model=MULTILINGUAL if {"matrice_table3", "matrice_table4"} & set(TESTED) else [],
         ),
+        injection=expand(
+            "<results>/experiments/{model}/injection.parquet",
+            model=MULTILINGUAL if "matrice_table5" in TESTED_TABLES else [],
+        ),
+        crosslingual=expand(
+            "<results>/experiments/{model}/crosslingual.parquet",
+            model=MULTILINGUAL if "amig_table2" in TESTED_TABLES else [],
+        ),
+        counterfact=expand(
+            "<results>/experiments/{model}/counterfact.parquet",
+            model=LOCALIZED if "localization_table3" in TESTED_TABLES else [],
+        ),
     output:
         table=report(
             "<results>/tables/significance.csv",
@@ -29,6 +41,9 @@ rule compare_contrasts:
         runtime=minutes(30),
     params:
         figures=TESTED,
+        tables=TESTED_TABLES,
+        success_rate=lookup(within=config, dpath="experiments/success_rate"),
+        facts=lookup(within=config, dpath="experiments/crosslingual/facts"),
         random=RANDOM_CONTROLS,
         reference=lookup(within=config, dpath="selection/random/reference"),
         min_p_before=lookup(within=config, dpath="experiments/min_p_before"),
@@ -37,7 +52,7 @@ rule compare_contrasts:
         seed=lookup(within=config, dpath="seed"),
         code=code_of("compare_contrasts.py"),
     message:
-        "Testing what the figures show"
+        "Testing what figures and tables show"
     script:
         "../scripts/compare_contrasts.py"
 

@@ -7,4 +7,6 @@ from knatlas.storage import read_csv
 with Job(snakemake) as job:
     table = read_csv(snakemake.input.table)
     table = table[table["model"].isin(snakemake.params.models)]
-    FIGURES[snakemake.params.figure](table, snakemake.output.pdf.removesuffix(".pdf"))
+    # one table, or none where the study has no control for these models
+    nulls = dict(zip(["controls"], map(read_csv, snakemake.input.controls), strict=False))
+    FIGURES[snakemake.params.figure](table, snakemake.output.pdf.removesuffix(".pdf"), **nulls)

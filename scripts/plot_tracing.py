@@ -7,4 +7,6 @@ from knatlas.storage import read_csv
 with Job(snakemake) as job:
     table = read_csv(snakemake.input.table)
     table = table[table["model"].isin(snakemake.params.models)]
-    plot_tracing(table, snakemake.output.pdf.removesuffix(".pdf"))
+    # one table, or none where the study has no control for these models
+    controls = next(map(read_csv, snakemake.input.controls), None)
+    plot_tracing(table, snakemake.output.pdf.removesuffix(".pdf"), controls)

@@ -1,6 +1,6 @@
 """Trace which hidden states a model recalls facts with: one row per fact, kind of state, position and layer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +69,13 @@ def trace_causes(
     seed: int = 0,
     progress: Report = silent,
     batch_rows: int = BATCH_ROWS,
+    only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Trace the first query of facts that the model answers rightly, in each language.
 
     Args: prompts, of which those of the model's kind count; facts, the table of facts, which names the subjects (None:
-    the prompts have a column `subject`); batch_rows, for speed and memory only. Progress is in facts.
+    the prompts have a column `subject`); batch_rows, for speed and memory only; only, under a negative control: the
+    facts to trace, rightly answered or not, of others nothing is returned. Progress is in facts.
     Returns: COLUMNS. noise, the standard deviation that was used; effect, p_restored - p_corrupted, all means over
     samples; window, layers restored at once; token_class as in `token_classes`; is_right, the most probable token is
     the answer's first; is_read, the position predicts that. A fact that is answered wrongly has one row of kind "" and
@@ -82,10 +84,14 @@ def trace_causes(
     """
     table = _first_queries(lm, prompts, facts)
     asked, is_right = _ask(lm, table, batch_rows)
-    chosen = _choose(asked[is_right], settings.facts, seed)
     sigma = noise_sigma(lm, _pairs(asked), settings.noise)
+    unusable = table.drop(asked.index)
+    if only is not None:
+        unusable, asked = (part[part["fact"].isin(list(only))] for part in (unusable, asked))
+        is_right = np.ones(len(asked), dtype=bool)
+    chosen = _choose(asked[is_right], settings.facts, seed)
     how = settings.how(sigma, seed, batch_rows)
-    untraced = [_untraced(lm, row, sigma, 0) for row in table.drop(asked.index).itertuples(index=False)]
+    untraced = [_untraced(lm, row, sigma, 0) for row in unusable.itertuples(index=False)]
     wrong = asked[~is_right].itertuples(index=False)
     untraced += [_untraced(lm, row, sigma, len(encode_prompt(lm, row).input_ids)) for row in wrong]
     parts = [pd.DataFrame(untraced, columns=COLUMNS)] if untraced else []

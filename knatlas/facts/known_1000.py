@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from knatlas.errors import AtlasError, unknown
+from knatlas.facts.controls import control_facts
 from knatlas.facts.json_lines import REMEDY, read_json_list
 from knatlas.facts.prompts import KINDS
 from knatlas.facts.table import PROMPT_COLUMNS
@@ -30,6 +31,29 @@ def read_known_1000(path: str | Path, kind: str = "causal") -> pd.DataFrame:
     records = read_json_list(Path(path), "known_1000.json")
     rows = [_row(path, number, record, kind) for number, record in enumerate(records)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def controlled_known_1000(prompts: pd.DataFrame, control: str, seed: int) -> pd.DataFrame:
+    """The prompts of `read_known_1000` under a negative control that changes prompts, as `control_facts` makes one.
+
+    A made-up subject takes the place of the last occurrence of the subject before the answer; a prompt that does not
+    hold it stays as it is and can't be traced. Facts that can't be changed are left out.
+    Raises: AtlasError as `control_facts` does.
+    """
+    labels = {"subject": "subject_label", "answer": "object_label"}
+    facts = prompts.rename(columns=labels).assign(subject=prompts["subject"], object=prompts["answer"])
+    changed = control_facts(control, facts, seed)[0].set_index("fact")
+    kept = prompts[prompts["fact"].isin(changed.index)].reset_index(drop=True)
+    subjects = changed["subject_label"].reindex(kept["fact"]).tolist()
+    before = map(_renamed, kept["before"], kept["subject"], subjects)
+    answers = changed["object_label"].reindex(kept["fact"]).tolist()
+    return kept.assign(before=list(before), answer=answers, subject=subjects)
+
+
+def _renamed(text: str, old: str, new: str) -> str:
+    """The text with the last occurrence of a name replaced."""
+    head, found, tail = text.rpartition(old)
+    return f"{head}{new}{tail}" if found else text
 
 
 def _row(path: str | Path, number: int, record: object, kind: str) -> dict:

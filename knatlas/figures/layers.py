@@ -7,11 +7,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from knatlas.errors import AtlasError
-from knatlas.figures.nulls import GREYS, NULL_LOOKS, beside, null_rows
+from knatlas.figures.nulls import GREYS, HALO, NULL_LOOKS, beside, null_rows
 from knatlas.figures.style import (
     COLOURS,
     MAX_WIDTH,
@@ -25,8 +24,6 @@ from knatlas.figures.style import (
     write_legend,
 )
 
-# around thin lines, so that they are seen before bars of any colour
-HALO = withStroke(linewidth=2.6, foreground="white")
 MANY_BARS = 40  # a panel with more takes the whole width
 
 

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.patheffects import withStroke
 
 GREYS = ("#555555", "#9a9a9a")  # of the first selection of a figure, and of others
+# around thin lines, so that they are seen before bars and bands of any colour
+HALO = withStroke(linewidth=2.6, foreground="white")
+LEAST_FACTS = 2  # below, an interval over facts says nothing
 
 
 class NullLook(NamedTuple):
@@ -24,16 +28,26 @@ NULL_LOOKS = {
 }
 
 
-def null_rows(controls: pd.DataFrame | None, models: Sequence[str], selections: Sequence[str]) -> pd.DataFrame | None:
-    """The rows of a table of controls that a figure of these models and selections shows; None where there are none."""
+def null_rows(
+    controls: pd.DataFrame | None, models: Sequence[str], selections: Sequence[str] | None = None
+) -> pd.DataFrame | None:
+    """The rows of a table of controls that a figure of these models and selections shows; None where there are none.
+
+    selections: None of a figure without any.
+    """
     if controls is None:
         return None
-    shown = controls[controls["model"].isin(list(models)) & controls["selection"].isin(list(selections))]
+    shown = controls[controls["model"].isin(list(models))]
+    shown = shown if selections is None else shown[shown["selection"].isin(list(selections))]
     return None if shown.empty else shown.reset_index(drop=True)
 
 
 def beside(data: pd.DataFrame, nulls: pd.DataFrame | None) -> pd.DataFrame:
-    """The rows that are drawn: with those of controls told from the real ones by the column `control`, if any."""
+    """The rows that are drawn: with those of controls told from the real ones by the column `control`, if any.
+
+    Columns that the nulls lack, as a printed number, are empty there.
+    """
     if nulls is None:
         return data
-    return pd.concat([data.assign(control="none"), nulls[[*data.columns, "control"]]], ignore_index=True)
+    shared = nulls[[name for name in (*data.columns, "control") if name in nulls]]
+    return pd.concat([data.assign(control="none"), shared], ignore_index=True)

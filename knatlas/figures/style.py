@@ -107,12 +107,16 @@ def in_percent(value: float, _: object = None) -> str:
     return f"{100 * value:.6g}"
 
 
-def write_legend(figure: Figure, axes: Sequence[Axes], n_columns: int) -> None:
-    """One legend under all panels, each entry once, in the order of first use."""
+def write_legend(figure: Figure, axes: Sequence[Axes], n_columns: int, handle_length: float | None = None) -> None:
+    """One legend under all panels, each entry once, in the order of first use.
+
+    handle_length: of the lines in it, in letters; None takes matplotlib's, too short for a dash with a marker on it.
+    """
     entries = {}
     for part in axes:
         entries |= {label: handle for handle, label in zip(*part.get_legend_handles_labels(), strict=True)} | entries
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=n_columns)
+    look = {"loc": "outside lower center", "ncols": n_columns, "handlelength": handle_length}
+    figure.legend(entries.values(), entries.keys(), **look)
 
 
 def facts_label(n: pd.Series) -> str:

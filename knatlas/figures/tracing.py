@@ -11,9 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from knatlas.errors import AtlasError
 from knatlas.experiments.token_classes import FIRST, LAST_OF_SUBJECT, MIDDLE
+from knatlas.experiments.traced_facts import MIN_DROP, usable
+from knatlas.figures.nulls import GREYS, HALO, NULL_LOOKS, beside, null_rows
 from knatlas.figures.style import facts_label, house_style, panels, save, write_legend
 from knatlas.figures.sweeps import BAND
-from knatlas.statistics.causal_tracing import MIN_DROP, usable
+from knatlas.statistics.causal_tracing import PEAK_CLASSES
 
 # of Okabe and Ito's palette; classes without a colour are not drawn
 CLASS_LOOKS = {
@@ -32,26 +34,53 @@ SUBJECT_CLASSES = (FIRST, MIDDLE, LAST_OF_SUBJECT)
 RULES = {"median": "P nearest to the median", "lowest": "lowest P"}
 
 
-def plot_tracing(table: pd.DataFrame, path: str | Path) -> list[Path]:
+def plot_tracing(table: pd.DataFrame, path: str | Path, controls: pd.DataFrame | None = None) -> list[Path]:
     """Draw a panel per model and kind of state: mean effect over layers, a line with a band per class of token.
 
-    Bands are 95% bootstrap intervals over facts. Args: table of `summarise_tracing`; path without ending.
+    Bands are 95% bootstrap intervals over facts. A grey line per negative control and class of PEAK_CLASSES: the effect
+    on P of the control's answer. Args: table of `summarise_tracing`; path without ending; controls, such a table with a
+    column `control`, None without any.
     Returns: the paths of pdf, png and csv. Raises: AtlasError when the table has no effect.
     """
-    data = table[(table["statistic"] == "effect") & table["token_class"].isin(list(CLASS_LOOKS))].reset_index(drop=True)
+    data = _effects(table, list(CLASS_LOOKS))
     if data.empty:
         raise AtlasError(
             "figure: the table of traces has no effects, since no traced fact is answered rightly and loses more than "
             "min_drop of its probability under noise; trace more facts, or lower experiments.causal_tracing.min_drop"
         )
-    groups = [group for _, group in data.groupby(["model", "language", "kind"], sort=False)]
+    nulls = None if controls is None else null_rows(_effects(controls, PEAK_CLASSES), data["model"].unique())
+    groups, null_groups = _by_panel(data), {} if nulls is None else _by_panel(nulls)
     n_columns = min(len(groups), data["kind"].nunique())
     with house_style():
         figure, axes = panels(len(groups), n_columns, PANEL_WIDTH * n_columns)
-        for axis, group in zip(axes, groups, strict=True):
+        for axis, (place, group) in zip(axes, groups.items(), strict=True):
             _draw_lines(axis, group)
-        write_legend(figure, axes, 4 if n_columns > 1 else 2)
-        return save(figure, path, data)
+            if place in null_groups:
+                _draw_nulls(axis, null_groups[place])
+        write_legend(figure, axes, 4 if n_columns > 1 else 2, 4.5 if null_groups else None)
+        return save(figure, path, beside(data, nulls))
+
+
+def _effects(table: pd.DataFrame, token_classes: Sequence[str]) -> pd.DataFrame:
+    is_shown = (table["statistic"] == "effect") & table["token_class"].isin(list(token_classes))
+    return table[is_shown].reset_index(drop=True)
+
+
+def _by_panel(data: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    return dict(iter(data.groupby(["model", "language", "kind"], sort=False)))
+
+
+def _draw_nulls(axes: Axes, group: pd.DataFrame) -> None:
+    """A thin grey line over the layers for each control and class of token, with the class's marker."""
+    for (control, token_class), line in group.groupby(["control", "token_class"], sort=False):
+        look = {
+            "color": GREYS[PEAK_CLASSES.index(token_class)],
+            "marker": CLASS_LOOKS[token_class][1],
+            "markersize": 2.5,
+        }
+        look |= {"linestyle": NULL_LOOKS[control].dash, "linewidth": 1.1, "path_effects": [HALO]}
+        label = f"{token_class.replace('_', ' ')}, null: {NULL_LOOKS[control].words} (n = {line['n'].max()})"
+        axes.plot(line["layer"], line["value"], label=label, **look)
 
 
 def _draw_lines(axes: Axes, group: pd.DataFrame) -> None:

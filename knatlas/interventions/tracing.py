@@ -23,7 +23,7 @@ from knatlas.models.encoding import EncodedQuery, encode_prompt
 from knatlas.models.language_model import LanguageModel
 from knatlas.models.subjects import read_position, subject_positions
 
-TARGETS = ("prediction", "answer")
+TARGETS = ("prediction", "first_token", "answer")
 AUTO = "auto"
 LARGEST_WINDOW = 10  # the paper's window
 S3 = "s3"  # as noise: 3 standard deviations of the embeddings of subjects
@@ -55,8 +55,9 @@ class TraceSettings:
 
     kinds, what is restored: `block`, a layer's output; `mlp` or `attention`, what these add to the residual stream, in
     `window` layers around one ("auto": a third of the layers, at least 1, at most 10). target: `prediction`, P of the
-    token that is most probable without noise where the answer's first token is predicted; `answer`, P(answer), the
-    product over its tokens. batch_rows, rows of a forward pass, for speed and memory only.
+    token that is most probable without noise where the answer's first token is predicted; `first_token`, of that first
+    token, which is the same one in a fact that is answered rightly; `answer`, P(answer), the product over its tokens.
+    batch_rows, rows of a forward pass, for speed and memory only.
 
     Raises: AtlasError for another kind, target or window.
     """
@@ -186,7 +187,7 @@ def draw_noise(
 
 
 def _asked(query: EncodedQuery, settings: TraceSettings) -> EncodedQuery:
-    """The query as it is run; for the prediction as far as its first answer token's place (causal), with one target."""
+    """The query as it is run; but for the whole answer as far as its first token's place (causal), with one target."""
     if settings.target == "answer":
         return query
     read = read_position(query)

@@ -37,6 +37,7 @@ RULES = {
     "control_aggregate": "aggregate_control",
     "control_selection": "select_control",
     "control_manipulation": "manipulate_control",
+    "control_causal_tracing": "trace_control",
 }
 COLUMNS = [
     *("model", "stage", "jobs", "planned_seconds", "measured_seconds", "seconds_ratio", "cpu_seconds", "cpu_ratio"),

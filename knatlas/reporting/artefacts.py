@@ -36,7 +36,13 @@ SECTIONS = {
     },
     "Negative controls": {
         "figures": {"controls": "controls"},
-        "tables": {"controls": "controls", "control_layers": "controls", "control_manipulation": "controls"},
+        "tables": {
+            "controls": "controls",
+            "control_layers": "controls",
+            "control_manipulation": "controls",
+            "control_relations": "localization_controls",
+            "control_tracing": "localization_controls",
+        },
     },
     "Planted knowledge": {
         "figures": {"planted": "planted"},

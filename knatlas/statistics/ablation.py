@@ -34,7 +34,8 @@ def summarise_ablation(rows: pd.DataFrame, seed: int = 0, resamples: int = DEFAU
     NaN, and the language does not count).
 
     statistic: ratio (1 = as the full method); variant_change and full_change, its numerator and denominator (-1 =
-    vanished, 0 = unchanged), language "all" their mean over languages; for language "all" also counts of languages:
+    vanished, 0 = unchanged), and variant_flips and full_flips, the shares of queries whose rightness changed in the
+    same facts, language "all" their mean over languages; for language "all" also counts of languages:
     n_sign_changes, where numerator and denominator have different signs, n_near_zero, where the interval of the
     denominator holds 0, n_undefined, without a ratio (for "average": in either operation).
     n, facts; n_empty, facts in which the variant has no neurons; n_neurons and n_neurons_full, means over facts;
@@ -60,10 +61,12 @@ def summarise_ablation(rows: pd.DataFrame, seed: int = 0, resamples: int = DEFAU
 
 @dataclass(frozen=True)
 class _Pairs:
-    """A variant and the full method, side by side; changes are NaN where one of the two has none."""
+    """A variant and the full method, side by side; changes and flips are NaN where one of the two has none."""
 
     variant: Float[np.ndarray, "fact operation language"]
     full: Float[np.ndarray, "fact operation language"]
+    variant_flips: Float[np.ndarray, "fact operation language"]
+    full_flips: Float[np.ndarray, "fact operation language"]
     n_neurons: Float[np.ndarray, "fact operation language"]
     n_neurons_full: Float[np.ndarray, "fact operation language"]
     n_excluded: Float[np.ndarray, "fact operation language"]
@@ -72,9 +75,10 @@ class _Pairs:
     def of(cls, pairs: pd.DataFrame, operations: list[str], languages: list[str]) -> "_Pairs":
         facts = sorted(pairs["fact"].unique())
         index = pd.MultiIndex.from_product([facts, operations, languages])
-        names = ["relative_change", "relative_change_full", "n_neurons", "n_neurons_full", "n_excluded_full"]
+        changes = ["relative_change", "relative_change_full", "is_flipped", "is_flipped_full"]
+        names = [*changes, "n_neurons", "n_neurons_full", "n_excluded_full"]
         found = pairs.set_index(PAIR)[names].reindex(index)
-        found.loc[found.isna().any(axis=1), names[:2]] = np.nan
+        found.loc[found.isna().any(axis=1), changes] = np.nan
         return cls(*(found[name].to_numpy(float).reshape(len(facts), len(operations), -1) for name in names))
 
     def sizes(self, place: tuple) -> dict:
@@ -96,17 +100,20 @@ class _Pairs:
 
 @dataclass(frozen=True)
 class _Means:
-    """Mean changes over the facts, first as measured, then of each resample."""
+    """Mean changes and flips over the facts, first as measured, then of each resample."""
 
     variant: Float[np.ndarray, "draw operation language"]
     full: Float[np.ndarray, "draw operation language"]
+    variant_flips: Float[np.ndarray, "draw operation language"]
+    full_flips: Float[np.ndarray, "draw operation language"]
 
     @classmethod
     def of(cls, pairs: _Pairs, seed: int, resamples: int) -> "_Means":
         n_facts = len(pairs.variant)
         weights = np.vstack([np.full((1, n_facts), 1 / n_facts), resample_weights(n_facts, resamples, seed)])
         drawn = np.tensordot(weights, ~np.isnan(pairs.variant), axes=1)
-        sums = [np.tensordot(weights, np.nan_to_num(part), axes=1) for part in (pairs.variant, pairs.full)]
+        parts = (pairs.variant, pairs.full, pairs.variant_flips, pairs.full_flips)
+        sums = [np.tensordot(weights, np.nan_to_num(part), axes=1) for part in parts]
         return cls(*(_divide(part, drawn) for part in sums))
 
     @property
@@ -146,6 +153,7 @@ def _values(means: _Means, place: tuple, operation: str) -> dict[str, Float[np.n
     parts = {"ratio": means.ratio}
     if operation != AVERAGE:  # a mean of what suppressing takes and enhancing gives says nothing
         parts |= {"variant_change": means.variant, "full_change": means.full}
+        parts |= {"variant_flips": means.variant_flips, "full_flips": means.full_flips}
     return {name: _mean(part[place]).mean(axis=1) for name, part in parts.items()}
 
 

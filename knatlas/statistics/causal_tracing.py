@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from knatlas.experiments.token_classes import BEFORE, LAST_OF_SUBJECT, TOKEN_CLASSES
+from knatlas.experiments.traced_facts import MIN_DROP, usable
 from knatlas.statistics.bootstrap import (
     DEFAULT_RESAMPLES,
     NO_DATA,
@@ -15,7 +16,6 @@ from knatlas.statistics.bootstrap import (
     resample_weights,
 )
 
-MIN_DROP = 0.01
 TABLE_COLUMNS = [
     *("model", "language", "kind", "window", "token_class", "layer", "statistic", "value", "lo", "hi"),
     *("sd", "se196", "n", "n_wrong", "n_small", "n_unusable"),
@@ -26,7 +26,7 @@ NO_LAYER = -1
 
 
 def summarise_tracing(
-    rows: pd.DataFrame, min_drop: float = MIN_DROP, seed: int = 0, resamples: int = DEFAULT_RESAMPLES
+    rows: pd.DataFrame, min_drop: float | None = MIN_DROP, seed: int = 0, resamples: int = DEFAULT_RESAMPLES
 ) -> pd.DataFrame:
     """Means over facts from the rows that `trace_causes` measured, with 95% bootstrap intervals over facts.
 
@@ -36,7 +36,9 @@ def summarise_tracing(
     layer -1). sd, standard deviation over facts (divisor n - 1), NaN for one fact; se196, 1.96 sd / sqrt(n), the
     paper's error bar; n, facts of the mean. Left out, and counted per model and language: n_wrong, facts whose answer
     isn't the prediction; n_small, facts with p_clean - p_corrupted <= min_drop; n_unusable, facts that can't be run.
-    A model of which no fact is left has one row, of kind "" and statistic `p_clean`, with n = 0.
+    A model of which no fact is left has one row, of kind "" and statistic `p_clean`, with n = 0. With min_drop None,
+    for the rows of a negative control, every traced fact is in the mean, whatever the model predicts, and there is no
+    peak: the largest of effects that are perhaps rounding alone is nowhere.
     """
     lines = []
     for (model, language), group in rows.groupby(["model", "language"], sort=False):
@@ -45,21 +47,17 @@ def summarise_tracing(
         if used.empty:
             lines.append({**fixed, **_line("", 0, "", NO_LAYER, "p_clean", NO_DATA, np.nan)})
         for (kind, window), of_kind in used.groupby(["kind", "window"], sort=False):
-            lines += [{**fixed, **line} for line in _lines_of(kind, window, of_kind, seed, resamples)]
+            found = _lines_of(kind, window, of_kind, seed, resamples)
+            lines += [{**fixed, **line} for line in found if min_drop is not None or line["statistic"] != "peak_layer"]
     return pd.DataFrame(lines, columns=TABLE_COLUMNS)
 
 
-def usable(rows: pd.DataFrame, min_drop: float = MIN_DROP) -> pd.Series:
-    """Whether a row counts: its fact was traced, the prediction is the answer, and P falls by more than min_drop."""
-    return (rows["kind"] != "") & rows["is_right"].astype(bool) & (rows["p_clean"] - rows["p_corrupted"] > min_drop)
-
-
-def _counted(group: pd.DataFrame, min_drop: float) -> tuple[dict, pd.DataFrame]:
+def _counted(group: pd.DataFrame, min_drop: float | None) -> tuple[dict, pd.DataFrame]:
     """How many facts are left out for which reason, and the rows of the others."""
     facts = group.drop_duplicates("fact")
     is_run, is_right = facts["n_tokens"] > 0, facts["is_right"].astype(bool)
-    is_small = is_run & is_right & ~usable(facts, min_drop)
-    counts = {"n_wrong": is_run & ~is_right, "n_small": is_small, "n_unusable": ~is_run}
+    is_left_out = is_run & ~usable(facts, min_drop)
+    counts = {"n_wrong": is_left_out & ~is_right, "n_small": is_left_out & is_right, "n_unusable": ~is_run}
     return {name: int(marks.sum()) for name, marks in counts.items()}, group[usable(group, min_drop)]
 
 

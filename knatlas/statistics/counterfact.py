@@ -24,6 +24,7 @@ from knatlas.statistics.bootstrap import (
     percentile_interval,
     resample_weights,
 )
+from knatlas.statistics.paired_tests import Paired, columns_of
 
 KINDS = {"rewrite": "E", "paraphrase": "P", "neighborhood": "N"}
 SUCCESSES = ["ES", "PS", "NS"]
@@ -80,6 +81,36 @@ def summarise_counterfact(rows: pd.DataFrame, seed: int = 0, resamples: int = DE
     return pd.DataFrame(lines, columns=TABLE_COLUMNS)
 
 
+def measures_by_record(rows: pd.DataFrame) -> pd.DataFrame:
+    """Successes and magnitudes in percent of the records that were asked after one editor, a row per case.
+
+    Args: rows of `prompt_measures`. Returns: columns ES, EM, PS, PM, NS, NM; NaN where a record has no such prompt.
+    """
+    asked = rows[~rows["is_left_out"]]
+    cases = pd.Index(asked["case"].unique())
+    return pd.DataFrame(_by_record(asked, cases), cases)
+
+
+def paired_records(one: pd.DataFrame, other: pd.DataFrame, name: str) -> Paired:
+    """A statistic of `summarise_counterfact` after two editors.
+
+    Args: tables of `measures_by_record` of either editor, of the same records; name, of STATISTICS but `moved`.
+    """
+    parts = SUCCESSES if name == "S" else [name]
+    of_means = harmonic_mean if name == "S" else np.ravel
+    return Paired(columns_of(one, parts), columns_of(other, parts), lambda means: of_means(means.T))
+
+
+def _by_record(asked: pd.DataFrame, cases: pd.Index) -> dict[str, ByRecord]:
+    """Successes and magnitudes of each record, in percent, by statistic."""
+    measures = {}
+    for kind, letter in KINDS.items():
+        means = asked[asked["prompt_kind"] == kind].groupby("case")[["success", "magnitude"]].mean()
+        means = 100 * means.reindex(cases)
+        measures[f"{letter}S"], measures[f"{letter}M"] = means["success"].to_numpy(), means["magnitude"].to_numpy()
+    return measures
+
+
 class _Records(NamedTuple):
     """Measures of one editor's records by statistic, in percent, NaN where a record has no prompt of the kind."""
 
@@ -90,11 +121,7 @@ class _Records(NamedTuple):
     def of(cls, rows: pd.DataFrame) -> "_Records":
         asked = rows[~rows["is_left_out"]]
         cases = pd.Index(asked["case"].unique())
-        measures = {}
-        for kind, letter in KINDS.items():
-            means = asked[asked["prompt_kind"] == kind].groupby("case")[["success", "magnitude"]].mean()
-            means = 100 * means.reindex(cases)
-            measures[f"{letter}S"], measures[f"{letter}M"] = means["success"].to_numpy(), means["magnitude"].to_numpy()
+        measures = _by_record(asked, cases)
         rewrite = asked[asked["prompt_kind"] == "rewrite"].set_index("case").reindex(cases)
         measures["moved"] = 100.0 * (rewrite["change"] > MOVED).to_numpy()
         n_neurons = rewrite["n_neurons"].to_numpy(float)

@@ -44,6 +44,12 @@ def summarise_crosslingual(
     return _complete(pd.concat(parts, ignore_index=True), rows, list(readings)).merge(_pair_sizes(rows), on=PAIR)
 
 
+def edits_with_methods(rows: pd.DataFrame, facts: str) -> pd.DataFrame:
+    """The rows that each `method` counts, in readings whose `seq` is both edits. Args: facts, of FACT_SETS."""
+    edits = _with_methods(rows, is_seq_second=False)
+    return edits[_is_taken(edits, _checked(facts))]
+
+
 def likn_sizes(rows: pd.DataFrame) -> pd.DataFrame:
     """How many facts have how many common neurons: model, pair, size, n (facts), share of the pair's facts.
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from knatlas.experiments.injection_queries import NEW, OLD, SPLITS
 from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, LEVEL, resample_weights
+from knatlas.statistics.paired_tests import Paired
 
 GROUP = ["model", "selection", "learning_rate"]
 SUMMARY_COLUMNS = [
@@ -44,7 +45,7 @@ def summarise_injection(rows: pd.DataFrame, seed: int = 0, resamples: int = DEFA
         languages = list(dict.fromkeys(group["language"]))
         for name in [*languages, ALL]:
             part = group if name == ALL else group[group["language"] == name]
-            counts = _Counts.of(part)
+            counts = Counts.of(part)
             fixed |= {"language": name, **_sizes(part)}
             lines += [{**fixed, **line} for line in _lines(part, counts, seed, resamples)]
     return pd.DataFrame(lines, columns=SUMMARY_COLUMNS)
@@ -68,25 +69,26 @@ def summarise_curves(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Counts:
+class Counts:
     """Queries, and right ones among them after training, of each fact, language and split."""
 
     n_queries: Float[np.ndarray, "fact language split"]
     n_right: Float[np.ndarray, "fact language split"]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> "_Counts":
-        keys = ["fact", "language", "split"]
-        sums = rows.groupby(keys)["is_right_after"].agg(["size", "sum"])
-        axes = [sorted(set(rows["fact"])), sorted(set(rows["language"])), SPLITS]
-        full = sums.reindex(pd.MultiIndex.from_product(axes, names=keys), fill_value=0).to_numpy(float)
-        table = full.reshape(*map(len, axes), 2)
-        return cls(table[..., 0], table[..., 1])
+    def of(cls, rows: pd.DataFrame) -> "Counts":
+        (facts, fact), (languages, language) = (
+            np.unique(rows[name].to_numpy(str), return_inverse=True) for name in ("fact", "language")
+        )
+        cells, split = (len(facts), len(languages), len(SPLITS)), pd.Index(SPLITS).get_indexer(rows["split"])
+        cell = np.ravel_multi_index((fact, language, split), cells)
+        weights = (None, rows["is_right_after"].to_numpy(float))
+        sums = (np.bincount(cell, part, np.prod(cells)).astype(float).reshape(cells) for part in weights)
+        return cls(*sums)
 
     def accuracies(self, weights: Float[np.ndarray, "draw fact"]) -> Float[np.ndarray, "draw language split"]:
         """Percent right where each draw takes facts with these weights; NaN where it has no query."""
-        right, asked = (np.tensordot(weights, counts, axes=1) for counts in (self.n_right, self.n_queries))
-        return np.divide(100 * right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+        return _percent(*(np.tensordot(weights, counts, axes=1) for counts in (self.n_right, self.n_queries)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class _Asked:
         }
 
 
-def _lines(rows: pd.DataFrame, counts: _Counts, seed: int, resamples: int) -> Iterator[dict]:
+def _lines(rows: pd.DataFrame, counts: Counts, seed: int, resamples: int) -> Iterator[dict]:
     n_facts, asked = len(counts.n_queries), _Asked.of(rows)
     values = counts.accuracies(np.ones((1, n_facts)))
     resampled = counts.accuracies(resample_weights(n_facts, resamples, seed))
@@ -132,6 +134,27 @@ def _lines(rows: pd.DataFrame, counts: _Counts, seed: int, resamples: int) -> It
             **asked.counts(splits if n_languages else []),
             "n_languages": n_languages,
         }
+
+
+def paired_accuracies(one: Counts, other: Counts, name: str) -> Paired:
+    """A statistic of `summarise_injection` after two fine-tunings of the same queries, for all languages together.
+
+    Args: name, of STATISTICS. Facts without such queries are left out.
+    """
+    where = [SPLITS.index(split) for split in STATISTICS[name]]
+    asked = one.n_queries[..., where]
+    has_queries = asked.any(axis=(1, 2))
+    columns = [np.stack([part.n_right[..., where], asked], axis=1)[has_queries] for part in (one, other)]
+
+    def statistic(means: Float[np.ndarray, "draw column"]) -> Float[np.ndarray, " draw"]:
+        right, asked = np.moveaxis(means.reshape(len(means), *columns[0].shape[1:]), 1, 0)
+        return _mean(_percent(right, asked).mean(axis=-1))
+
+    return Paired(*(part.reshape(len(part), 2 * asked[0].size) for part in columns), statistic)
+
+
+def _percent(right: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    return np.divide(100 * right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
 
 
 def _mean(by_language: Float[np.ndarray, "draw language"]) -> Float[np.ndarray, " draw"]:

@@ -4,6 +4,7 @@ Under the null hypothesis a fact's difference is as likely to have one sign as t
 bootstrap: their queries, languages and draws are averaged before.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int8
 DEFAULT_PERMUTATIONS = 19999
 ROUNDING = 1e-12  # of the sum of all sizes: sums that differ by less are ties
 BLOCK = 4096  # assignments whose sums are in memory together as 64-bit numbers
+SMALL = 2**20  # signs that are kept as such numbers: 8 MB
 ByFact = Float[np.ndarray, " fact"]
 
 
@@ -33,7 +35,12 @@ class SignFlip(NamedTuple):
     @property
     def method(self) -> str:
         """The kind of the test with its number of assignments, as tables give it."""
-        return f"{'exact' if self.is_exact else 'drawn'} {self.n_signs}"
+        return method_name(self.n_signs, self.is_exact)
+
+
+def method_name(n_signs: int, is_exact: bool) -> str:
+    """`exact` or `drawn`, with the number of assignments."""
+    return f"{'exact' if is_exact else 'drawn'} {n_signs}"
 
 
 def sign_flip(differences: ByFact, seed: int = 0, permutations: int = DEFAULT_PERMUTATIONS) -> SignFlip:
@@ -48,11 +55,43 @@ def sign_flip(differences: ByFact, seed: int = 0, permutations: int = DEFAULT_PE
     if not len(known):
         return SignFlip(np.nan, np.nan, 0, 0, 0, True)
     sizes = known[known != 0]
-    is_exact = len(sizes) <= int(np.log2(permutations + 1))
-    signs = all_signs(len(sizes)) if is_exact else drawn_signs(len(sizes), permutations, seed)
-    n_far = _n_far(sizes, signs)
-    p = n_far / len(signs) if is_exact else (1 + n_far) / (1 + len(signs))
-    return SignFlip(float(known.mean()), float(p), len(known), len(sizes), len(signs), is_exact)
+    tried = Assignments.of(len(sizes), seed, permutations)
+    p = tried.share_as_far(_n_far(sizes, tried))
+    return SignFlip(float(known.mean()), p, len(known), len(sizes), tried.n_signs, tried.is_exact)
+
+
+class Assignments(NamedTuple):
+    """The assignments of signs to n differences that a test tries; is_exact, whether these are all that there are."""
+
+    n: int
+    n_signs: int
+    is_exact: bool
+    seed: int
+
+    @classmethod
+    def of(cls, n: int, seed: int, permutations: int) -> "Assignments":
+        """All 2^n where these are at most permutations + 1, else as many drawn ones."""
+        is_exact = n <= int(np.log2(permutations + 1))
+        return cls(n, 2**n if is_exact else permutations, is_exact, seed)
+
+    def share_as_far(self, n_far: int) -> float:
+        """p where so many assignments are at least as far from 0 as what was observed."""
+        return float(n_far / self.n_signs if self.is_exact else (1 + n_far) / (1 + self.n_signs))
+
+    def blocks(self) -> Iterator[Float[np.ndarray, "assignment n"]]:
+        """The signs as 64-bit numbers, at most BLOCK assignments at a time."""
+        signs = (_numbers if self.n * self.n_signs <= SMALL else _signs)(self)
+        yield from (signs[i : i + BLOCK].astype(np.float64, copy=False) for i in range(0, self.n_signs, BLOCK))
+
+
+def _signs(tried: Assignments) -> Int8[np.ndarray, "assignment n"]:
+    return all_signs(tried.n) if tried.is_exact else drawn_signs(tried.n, tried.n_signs, tried.seed)
+
+
+@lru_cache(maxsize=16)
+def _numbers(tried: Assignments) -> Float[np.ndarray, "assignment n"]:
+    """Signs that serve many tests of few facts, as 64-bit numbers."""
+    return _signs(tried).astype(np.float64)
 
 
 @lru_cache(maxsize=16)
@@ -93,9 +132,8 @@ def rank_p(found: ByFact, draws: Float[np.ndarray, "fact draw"]) -> ByFact:
     return np.where(n_known > 0, p, np.nan)
 
 
-def _n_far(sizes: np.ndarray, signs: np.ndarray) -> int:
+def _n_far(sizes: np.ndarray, tried: Assignments) -> int:
     """How many assignments have a sum at least as far from 0 as the observed one."""
     least = abs(sizes.sum()) - ROUNDING * np.abs(sizes).sum()
     magnitudes = np.abs(sizes)
-    blocks = (signs[start : start + BLOCK].astype(np.float64) for start in range(0, len(signs), BLOCK))
-    return sum(int((np.abs(block @ magnitudes) >= least).sum()) for block in blocks)
+    return sum(int((np.abs(block @ magnitudes) >= least).sum()) for block in tried.blocks())

@@ -26,6 +26,12 @@ SEPARATION_COLUMNS = [
     "size_ratio",
     "size_ratio_lo",
     "size_ratio_hi",
+    "flips",
+    "flips_lo",
+    "flips_hi",
+    "control_flips",
+    "control_flips_lo",
+    "control_flips_hi",
     "is_separated",
 ]
 # control: (selection, probe); None stands for the found selection itself, measured on another fact
@@ -36,6 +42,7 @@ CONTROLS: dict[str, tuple[str | None, str]] = {
     "other_relation": (None, "other_relation"),
 }
 SMALLEST_RATIO = 10.0
+MEASURES = ["relative_change", "size", "is_flipped"]
 
 
 def separate_controls(
@@ -52,12 +59,13 @@ def separate_controls(
     |mean change| / |mean change of the control| over the facts that have both, with its interval. Random changes of
     both signs cancel in a mean, so size_ratio is the same with the absolute change of each fact and draw in place of
     the change. is_separated when both ratios are at least 10 and the intervals of the changes don't overlap. A control
-    that was not measured is left out.
+    that was not measured is left out. flips and control_flips, with their intervals: the share of queries whose
+    rightness changed (`argmax_flips` of `summarise_manipulation`), of the same n and control_n facts.
     """
     changes = per_fact(rows, min_p_before)
     changes = changes.assign(size=changes["relative_change"].abs())
     changes = changes.groupby(["model", "language", "operation", "selection", "probe", "fact"], sort=False)
-    changes = changes[["relative_change", "size"]].mean().reset_index()
+    changes = changes[MEASURES].mean().reset_index()
     lines = []
     for key, group in changes.groupby(["model", "language", "operation"], sort=False):
         lines += [{**_names(key, selection), **line} for line in _compare(group, selection, seed, resamples)]
@@ -69,17 +77,27 @@ def _names(key: tuple, selection: str) -> dict:
 
 
 def _compare(group: pd.DataFrame, selection: str, seed: int, resamples: int) -> list[dict]:
-    by_set, sizes = (
-        group.pivot(index="fact", columns=["selection", "probe"], values=measure).sort_index()
-        for measure in ("relative_change", "size")
-    )
+    tables = {
+        measure: group.pivot(index="fact", columns=["selection", "probe"], values=measure).sort_index()
+        for measure in MEASURES
+    }
     lines = []
     for control, (name, probe) in CONTROLS.items():
         columns = [(selection, "own"), (name or selection, probe)]
-        if all(column in by_set.columns for column in columns):
-            changes, absolute = ([table[column].to_numpy() for column in columns] for table in (by_set, sizes))
-            lines.append({"control": control} | _line(*changes, *absolute, seed, resamples))
+        if all(column in tables[MEASURES[0]].columns for column in columns):
+            changes, sizes, flips = ([table[column].to_numpy() for column in columns] for table in tables.values())
+            line = _line(*changes, *sizes, seed, resamples) | _flips(*flips, seed, resamples)
+            lines.append({"control": control} | line)
     return lines
+
+
+def _flips(found: np.ndarray, control: np.ndarray, seed: int, resamples: int) -> dict[str, float]:
+    """Shares of queries whose rightness changed, with their intervals."""
+    fields = {}
+    for name, part in (("flips", found), ("control_flips", control)):
+        value, lo, hi, _ = bootstrap_mean(part, seed, resamples)
+        fields |= {name: value, f"{name}_lo": lo, f"{name}_hi": hi}
+    return fields
 
 
 def _line(

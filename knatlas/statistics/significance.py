@@ -16,13 +16,17 @@ import pandas as pd
 from knatlas.errors import AtlasError, unknown
 from knatlas.statistics.bootstrap import DEFAULT_RESAMPLES, bootstrap_mean
 from knatlas.statistics.multiple_tests import with_holm
+from knatlas.statistics.paired_tests import Contrast, PairedTest, paired_test
 from knatlas.statistics.permutation import DEFAULT_PERMUTATIONS, ROUNDING, rank_p, rank_share, sign_flip
 from knatlas.statistics.relations import changes_by_fact
 from knatlas.statistics.summaries import per_fact, relative_change
 from knatlas.statistics.weight_edits import MAIN, main_statistics
 
 GROUP = ["figure", "model", "selection", "language", "operation", "statistic", "contrast"]
-SIGNIFICANCE_COLUMNS = [*GROUP, "value", "lo", "hi", "n", "n_nonzero", "p", "p_holm", "n_tests", "method"]
+SIGNIFICANCE_COLUMNS = [
+    *("figure", "model", "selection", "language", "operation", "condition", "statistic", "contrast"),
+    *("value", "lo", "hi", "n", "n_nonzero", "p", "p_holm", "n_tests", "method"),
+]
 FAMILY = ["figure", "statistic"]
 MEASURED = ["model", "selection", "language", "operation", "statistic", "probe", "fact", "draw", "value"]
 CELL = ["model", "language", "operation", "statistic", "fact"]
@@ -150,6 +154,7 @@ def contrast_pairs(measured: pd.DataFrame, selections: Sequence[str], reference:
 
 def significance_table(
     pairs: Mapping[str, pd.DataFrame],
+    contrasts: Mapping[str, Sequence[Contrast]] | None = None,
     seed: int = 0,
     resamples: int = DEFAULT_RESAMPLES,
     permutations: int = DEFAULT_PERMUTATIONS,
@@ -160,14 +165,21 @@ def significance_table(
     n_tests, the tests of the same figure and statistic, over which p_holm is corrected; method, `exact` or `drawn` with
     the number of assignments of signs.
 
-    Args: pairs, what `contrast_pairs` returns, by figure. Returns: SIGNIFICANCE_COLUMNS.
+    Args: pairs, what `contrast_pairs` returns, by figure; contrasts, of rows of a table whose statistic is no mean over
+    facts, by table (`table_contrasts`), each with its test by `paired_test`. Returns: SIGNIFICANCE_COLUMNS; condition
+    is empty where the figure has none.
     """
     lines = []
     for figure, table in pairs.items():
         for key, group in table.groupby(GROUP[1:], sort=False):
             values = group["value"].to_numpy(float)
             test = sign_flip(values, seed, permutations)
-            lines.append((figure, *key, *bootstrap_mean(values, seed, resamples), test.n_nonzero, test.p, test.method))
+            names = dict(zip(GROUP, (figure, *key), strict=True)) | {"condition": ""}
+            tested = PairedTest(*bootstrap_mean(values, seed, resamples), test.n_nonzero, test.p, test.method)
+            lines.append(names | tested._asdict())
+    for table, listed in (contrasts or {}).items():
+        for names, paired in listed:
+            lines.append({"figure": table, **names, **paired_test(paired, seed, resamples, permutations)._asdict()})
     columns = [name for name in SIGNIFICANCE_COLUMNS if name not in ("p_holm", "n_tests")]
     return with_holm(pd.DataFrame(lines, columns=columns), FAMILY)[SIGNIFICANCE_COLUMNS]
 

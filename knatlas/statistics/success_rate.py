@@ -21,6 +21,7 @@ from knatlas.statistics.bootstrap import (
     resample_weights,
 )
 from knatlas.statistics.edit_changes import CELLS, CHANGES, EditChanges
+from knatlas.statistics.paired_tests import Paired, columns_of
 
 RESULT_COLUMNS = ["reading", "statistic", "value", "lo", "hi", "n", "n_empty", "n_excluded"]
 ALLOWED = {
@@ -39,6 +40,7 @@ STATISTICS = {
     "sr_of_differences": CELLS,
     "share_excluded": CELLS,
 }
+RATES = ["sr", "sr_suppress", "sr_enhance", "sr_of_differences"]
 SIZES = [f"size_{cell}" for cell in CELLS]
 ByFact = Float[np.ndarray, " fact"]
 
@@ -126,6 +128,31 @@ def success_rates(
     return pd.DataFrame(lines, columns=[*group, *RESULT_COLUMNS])
 
 
+def paired_rates(one: pd.DataFrame, other: pd.DataFrame, reading: Reading, name: str) -> Paired:
+    """A statistic of `success_rates` under two edits of the same facts.
+
+    Args: tables of `cells_by_fact` of either edit, of the same facts; name, of RATES.
+    """
+    cells = _cells_of(name)
+
+    def statistic(means: Float[np.ndarray, "draw column"]) -> Float[np.ndarray, " draw"]:
+        return _rate(dict(zip(cells, means.T, strict=True)), reading, name)
+
+    return Paired(columns_of(one, cells), columns_of(other, cells), statistic)
+
+
+def cells_by_fact(rows: pd.DataFrame, reading: Reading, seed: int) -> pd.DataFrame:
+    """The change in each cell, and its size, of the facts that a reading counts, one group of rows; NaN where excluded.
+
+    Args: seed, of the irrelevant facts. Returns: a row per fact, columns CELLS and SIZES.
+    """
+    changes = EditChanges.of(rows)
+    columns = _columns(changes, reading, seed)
+    is_counted = ~changes.is_empty if reading.empty_sets == "drop" else np.full(len(changes.facts), True)
+    names = [*CELLS, *SIZES]
+    return pd.DataFrame(np.stack([columns[name] for name in names], axis=1), changes.facts[is_counted], names)
+
+
 def _lines(changes: EditChanges, reading: Reading, seed: int, resamples: int) -> Iterator[dict]:
     """The statistics of one group in one reading."""
     columns = _columns(changes, reading, seed)
@@ -162,17 +189,23 @@ def _is_kept(relative: Float[np.ndarray, "fact cell"], reading: Reading) -> Bool
 
 def _statistics(means: Mapping, reading: Reading) -> dict:
     """All statistics but the medians from the means of the columns (numbers, or arrays over resamples)."""
-    rates = [_ratio(*(means[cell] for cell in part), reading.zero) for part in (CELLS[:2], CELLS[2:])]
-    sizes = [_ratio(*(means[size] for size in part), reading.zero) for part in (SIZES[:2], SIZES[2:])]
+    rates = {name: _rate(means, reading, name) for name in RATES}
+    return rates | {f"mean_{cell}": means[cell] for cell in CELLS} | {"share_excluded": means["is_excluded"]}
+
+
+def _cells_of(rate: str) -> list[str]:
+    """The cells, or their sizes, of which a statistic of RATES takes the means."""
+    return SIZES if rate == "sr_of_differences" else CELLS
+
+
+def _rate(means: Mapping, reading: Reading, name: str) -> float | np.ndarray:
+    """A statistic of RATES from the means of its cells."""
+    cells = _cells_of(name)
+    suppress, enhance = (_ratio(*(means[cell] for cell in part), reading.zero) for part in (cells[:2], cells[2:]))
+    if name in ("sr_suppress", "sr_enhance"):
+        return suppress if name == "sr_suppress" else enhance
     with np.errstate(invalid="ignore"):  # SR_x infinite with both signs: their sum is NaN
-        total = np.abs(rates[0]) + np.abs(rates[1]) if reading.is_absolute else rates[0] + rates[1]
-    statistics = {
-        "sr": total,
-        "sr_suppress": rates[0],
-        "sr_enhance": rates[1],
-        "sr_of_differences": sizes[0] + sizes[1],
-    }
-    return statistics | {f"mean_{cell}": means[cell] for cell in CELLS} | {"share_excluded": means["is_excluded"]}
+        return np.abs(suppress) + np.abs(enhance) if reading.is_absolute else suppress + enhance
 
 
 def _ratio(relevant: float | np.ndarray, irrelevant: float | np.ndarray, zero: str) -> float | np.ndarray:

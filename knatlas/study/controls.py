@@ -19,6 +19,18 @@ def control_shards(study: Mapping, n_shards: int) -> int:
     return max(1, -(-n_shards * min(most, localised) // localised))
 
 
+def control_tracing(study: Mapping) -> dict:
+    """The settings of causal tracing under a control: those of the real one, on at most `controls.facts` facts.
+
+    The real trace follows P of the prediction, in the facts that count the answer's first token; a control's answer is
+    hardly ever predicted, so that P of its first token is followed itself.
+    """
+    settings = study["experiments"]["causal_tracing"]
+    given = [most for most in (settings["facts"], study["controls"]["facts"]) if most is not None]
+    target = "first_token" if settings["target"] == "prediction" else settings["target"]
+    return {**settings, "facts": min(given, default=None), "target": target}
+
+
 def control_mistakes(study: Mapping) -> Iterator[str]:
     """A sentence per mistake."""
     named = study["controls"]["models"]

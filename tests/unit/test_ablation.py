@@ -85,6 +85,19 @@ def test_a_fact_is_drawn_with_all_its_languages():
     assert pick(table)[["value", "lo", "hi"]].tolist() == pytest.approx([1, 1, 1])
 
 
+def test_flips_of_variant_and_full_method_stand_beside_their_changes():
+    changes = {("a", "en"): -0.4, ("b", "en"): -0.6, ("a", "fi"): -0.2, ("c", "en"): -0.2}
+    full, variant = measured(FULL, changes), measured(WITHOUT_QUERIES, {key: changes[key] for key in list(changes)[:3]})
+    # the variant loses one of a's two queries in both languages, the full method both of b's; c is in no pair
+    variant.loc[(variant["fact"] == "a") & (variant["query"] == 0), "is_right_after"] = False
+    full.loc[full["fact"].isin(["b", "c"]), "is_right_after"] = False
+    table = summary(variant, full)
+    assert pick(table, "variant_flips", language="en")[["value", "lo", "hi", "n"]].tolist() == [0.25, 0, 0.5, 2]
+    assert pick(table, "full_flips", language="en")[["value", "lo", "hi", "n"]].tolist() == [0.5, 0, 1, 2]
+    assert [pick(table, name)["value"] for name in ("variant_flips", "full_flips")] == [0.375, 0.25]
+    assert pick(table, "full_flips", language="fi")[["value", "n"]].tolist() == [0, 1]
+
+
 def test_the_average_is_that_of_suppress_and_enhance():
     parts = [measured(FULL, {("a", "en"): -0.5}), measured(FULL, {("a", "en"): 0.2}, "enhance")]
     parts += [measured(WITHOUT_QUERIES, {("a", "en"): -0.4}), measured(WITHOUT_QUERIES, {("a", "en"): 0.1}, "enhance")]

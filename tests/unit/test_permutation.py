@@ -64,6 +64,13 @@ def test_p_of_drawn_signs_is_one_plus_k_over_one_plus_m():
     assert sign_flip(np.ones(60), permutations=999).p == 1 / 1000
 
 
+def test_signs_that_are_not_kept_as_numbers_give_the_same_p(monkeypatch):
+    differences = np.random.default_rng(5).normal(0.3, 1.0, size=18)
+    kept = sign_flip(differences, permutations=5001)
+    monkeypatch.setattr("knatlas.statistics.permutation.SMALL", 0)
+    assert sign_flip(differences, permutations=5001) == kept
+
+
 def test_rank_counts_draws_below_and_ties_as_half():
     found = np.array([5.0, 1.0, np.nan, 2.0])
     draws = np.array([[1.0, 2.0, 5.0], [3.0, 4.0, np.nan], [1.0, 1.0, 1.0], [np.nan] * 3])

@@ -35,6 +35,7 @@ MINIMAL = {"study": "plan", "languages": ["en", "zh"], "models": ["gpt2"], "fact
 LOCALIZATION = ["context_gain", "perturbation", "answer_case", "punctuation", "causal_tracing", "key_statistics"]
 LOCALIZATION += ["counterfact"]
 CONTROL_STAGES = ["control_attribution", "control_aggregate", "control_selection", "control_manipulation"]
+LOCALIZED_CONTROL_STAGES = [*CONTROL_STAGES, "control_causal_tracing"]
 BKN_ALONE, MATRICE_ALONE = {"selections": ["bkn"]}, {"selections": ["matrice"]}
 
 
@@ -79,7 +80,8 @@ def test_every_study_can_be_planned_before_anything_is_there(root, tmp_path, pat
         is_edited = has_rome and all_models(study)[model]["kind"] == "causal"
         of_localization = [name for name in of_localization if is_edited or name != "key_statistics"]
         planned = [row.stage for row in plan.stages if row.model == model]
-        of_controls = CONTROL_STAGES if model in controlled_models(study) else []
+        stages_of_control = LOCALIZED_CONTROL_STAGES if is_localized else CONTROL_STAGES
+        of_controls = stages_of_control if model in controlled_models(study) else []
         ablated = study["experiments"]["fidelity"]["models"]
         of_fidelity = ["fidelity"] if ablated == "all" or model in ablated else []
         assert planned == [first, *stages, *of_amig, *of_matrice, *of_fidelity, *of_localization, *of_controls]
@@ -221,6 +223,17 @@ def test_tracing_costs_a_pass_per_token_layer_kind_and_draw_of_the_noise():
 
     assert flops(n_samples=20) / flops(n_samples=10) == pytest.approx(2, rel=0.01)
     assert flops() / flops(kinds=["mlp"]) == pytest.approx(3, rel=0.01)
+
+
+def test_tracing_under_controls_costs_the_real_trace_of_their_facts_once_per_control():
+    tracing = {"causal_tracing": {"facts": 100}}
+    kinds = ["shuffled_objects", "nonsense_subjects", "untrained"]
+    real = english_flops("causal_tracing", experiments=tracing)
+    for facts, share in ((None, 1), (10, 0.1), (500, 1)):
+        null = english_flops(
+            "control_causal_tracing", experiments=tracing, controls={"kinds": kinds, "facts": facts, "models": "all"}
+        )
+        assert null == pytest.approx(3 * share * real)
 
 
 def test_contexts_lengthen_queries_but_not_those_of_other_data_sets():

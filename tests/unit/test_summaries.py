@@ -212,6 +212,32 @@ def test_other_facts_are_a_control_and_missing_controls_are_left_out():
     assert line["control_value"] == pytest.approx(-0.04) and line["ratio"] == pytest.approx(12.5, rel=0.02)
 
 
+def test_flips_of_found_neurons_stand_beside_those_of_their_controls():
+    # rightness, P above 0.3: a loses one of two answers and b its own; of random draws a gains one of four
+    rows = [row("a", 0.5, 0.1), row("a", 0.5, 0.4, query=1), row("b", 0.5, 0.1), row("c", 0.0, 0.5)]
+    for draw, p_after in enumerate((0.2, 0.4)):
+        rows += [row("a", 0.1, p_after + 0.05, selection="random", draw=draw), row("b", 0.5, 0.4, selection="random")]
+        rows += [row("a", 0.4, 0.4, selection="random", draw=draw, query=1)]
+    line = separate_controls(pd.DataFrame(rows), resamples=200).iloc[0]
+    assert (line["flips"], line["n"]) == (0.75, 2)  # c had P = 0 before
+    assert (line["control_flips"], line["control_n"]) == (0.125, 2)
+    assert (line["flips_lo"], line["flips_hi"]) == (0.5, 1.0)
+    assert (line["control_flips_lo"], line["control_flips_hi"]) == (0.0, 0.25)
+
+
+def test_flips_are_the_argmax_flips_of_the_same_rows():
+    rows = found_and_controls(-0.5)
+    shown = summary(rows)
+    for line in separate_controls(rows, resamples=200).itertuples():
+        name = line.control if line.control.startswith("random") else "matrice"
+        probe = "own" if line.control.startswith("random") else line.control
+        found = pick(shown, "argmax_flips", line.language, selection="matrice", probe="own")
+        control = pick(shown, "argmax_flips", line.language, selection=name, probe=probe)
+        assert [line.flips, line.flips_lo, line.flips_hi] == found[["value", "lo", "hi"]].tolist()
+        flips = [line.control_flips, line.control_flips_lo, line.control_flips_hi]
+        assert flips == control[["value", "lo", "hi"]].tolist()
+
+
 def test_without_any_change_there_is_no_ratio():
     rows = [row("a", 0.5, 0.5), row("a", 0.5, 0.5, selection="random_layer_matched")]
     line = separate_controls(pd.DataFrame(rows), resamples=100).iloc[0]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from knatlas.experiments.traced_facts import usable_facts
 from knatlas.provenance import file_digest
 from knatlas.storage import read_json, read_metadata, read_table, write_table
 from tests.browser import look, need_browser
@@ -63,6 +64,7 @@ PLANTED = Counter({"localise_planted": 1, "summarise_planted": 1, "plot_planted"
 FIDELITY = Counter({"measure_fidelity": 1, "summarise_fidelity": 1, "plot_fidelity": 1})
 # what hangs on the settings and functions of selections under the negative controls, which are those of smoke-bert
 CONTROLS = Counter({"select_control": 3, "manipulate_control": 3, "summarise_controls": 1, "plot_controls": 1})
+CONTROLS += Counter({"summarise_control_relations": 1})
 
 
 def of_all_models(jobs: dict) -> Counter:
@@ -88,7 +90,7 @@ def test_every_artefact_is_there(computed):
         "layer_distribution",
         "selection",
         "headlines",
-        *("controls", "control_layers", "control_manipulation"),
+        *("controls", "control_layers", "control_manipulation", "control_relations", "control_tracing"),
         *("amig_table1", "amig_table2", "amig_table3", "amig_degenerate", "amig_degenerate_layers"),
         *(f"matrice_table{i}" for i in range(2, 6)),
         *("matrice_enhancement", "matrice_sweeps", "localization_table2", "localization_table3"),
@@ -135,6 +137,55 @@ def test_controls_search_what_they_change_and_are_measured_on_the_real_prompts_o
         assert (both[f"{same}_x"] == both[f"{same}_y"]).all() and (both[f"{other}_x"] != both[f"{other}_y"]).all()
     table = pd.read_csv(results / "tables" / "controls.csv")
     assert set(table["model"]) == {"smoke-bert"} and table["n"].max() == 3 and table["control"].nunique() == 3
+
+
+def test_controls_trace_facts_that_count_in_the_real_trace_and_stand_in_the_figures_beside_it(computed):
+    results, path = computed.results, "experiments/smoke-bert/causal_tracing.parquet"
+    real = read_table(results / path)
+    counted, traced = usable_facts(real, 0.01), {}
+    for control in ("shuffled_objects", "nonsense_subjects", "untrained"):
+        traced[control] = rows = read_table(results / "controls" / control / path)
+        assert 0 < rows["fact"].nunique() <= len(counted) and set(rows["fact"]) <= set(counted)
+        assert (rows["kind"] != "").all() and set(rows["model"]) == {"smoke-bert"}
+    # the same sentences, but for the number of masks, with the same noise
+    same = traced["shuffled_objects"].query("token_class != 'special'")
+    both = same.merge(real, on=["fact", "kind", "position", "layer", "token", "noise"], suffixes=("", "_real"))
+    assert len(both) == len(same)
+    # of another object, which is less probable than the prediction
+    alike = both[both["n_tokens"] == both["n_tokens_real"]]
+    assert len(alike) > 0 and (alike["p_clean"] < alike["p_clean_real"]).all()
+    assert set(traced["untrained"]["noise"]) != set(real["noise"]) and traced["untrained"]["p_clean"].max() < 0.1
+    table = pd.read_csv(results / "tables" / "control_tracing.csv")
+    effects = table[(table["statistic"] == "effect") & (table["control"] == "untrained")]
+    assert effects["value"].abs().max() < 0.02 and (effects["n"] == traced["untrained"]["fact"].nunique()).any()
+    for number in (3, 4, 6):
+        drawn = pd.read_csv(results / "figures" / f"localization_figure{number}.csv", keep_default_na=False)
+        assert set(drawn["control"]) == {"none", *traced}
+        assert set(drawn.loc[drawn["control"] != "none", "model"]) == {"smoke-bert"}
+
+
+def test_rows_of_tables_are_tested_in_the_tables_own_numbers_and_flips_stand_beside_changes(computed):
+    tables = {path.stem: pd.read_csv(path) for path in (computed.results / "tables").glob("*.csv")}
+    tests = tables["significance"].set_index("figure")
+    shown = tables["localization_table3"].set_index(["model", "editor", "statistic"])["value"]
+    for line in tests.loc["localization_table3"].itertuples():
+        cells = [shown[line.model, editor, line.statistic] for editor in (line.selection, line.contrast)]
+        assert line.value == pytest.approx(cells[0] - cells[1], abs=1e-3)
+    injected = tables["matrice_table5"].query("language == 'all'")
+    shown = injected.set_index(["model", "selection", "learning_rate", "statistic"])["value"]
+    matched = tests.loc["matrice_table5"].query("contrast == 'random_layer_matched'")
+    for line in matched.itertuples():
+        cells = [shown[line.model, name, float(line.condition), line.statistic] for name in ("matrice", line.contrast)]
+        assert line.value == pytest.approx(cells[0] - cells[1], abs=1e-3, nan_ok=True)
+    assert matched["p"].notna().any() and set(tests.loc["amig_table2", "contrast"]) == {"mono", "seq"}
+    for table in ("localization_table3", "matrice_table5", "amig_table2"):
+        of_table = tests.loc[table]
+        assert of_table["p"].dropna().between(0, 1).all() and (of_table["p_holm"].dropna() <= 1).all()
+        n_tests = of_table.groupby("statistic")["p"].count()
+        assert of_table.groupby("statistic")["n_tests"].first().to_dict() == n_tests.to_dict()
+    assert tables["control_separation"][["flips", "control_flips"]].stack().between(0, 1).all()
+    flips = tables["matrice_table2"].query("statistic in ['variant_flips', 'full_flips']")
+    assert len(flips) and (flips["value"].isna() | flips["value"].between(0, 1)).all()
 
 
 def prompt_folders(results):
